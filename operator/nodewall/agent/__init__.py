@@ -1,0 +1,1 @@
+"""The half that runs on every node and applies its NodeRuleSet to the kernel."""

@@ -1,0 +1,1 @@
+"""The half that reads the cluster and publishes one NodeRuleSet per node."""

@@ -1,0 +1,1 @@
+"""The way to the API server: list, watch and mirror over aiohttp; apply, events and leases."""

@@ -1,0 +1,1 @@
+"""NodeRuleSet to nft objects, and to the smallest transaction between two of them. Pure."""
