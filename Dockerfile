@@ -1,0 +1,31 @@
+# Both halves in one image: `nodewall controller` and `nodewall agent`. Which user and which capabilities is up to manifests/.
+#
+# BASE is pinned by date. The digest is yours to add (BASE=debian:trixie-20251117-slim@sha256:...): only who builds knows which
+# copy was checked. libnftables and its Python binding come from the distribution, so both stages use the same base.
+ARG BASE=debian:trixie-20251117-slim
+
+FROM ${BASE} AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-pip python3-setuptools python3-venv python3-wheel
+WORKDIR /src
+COPY requirements/run.txt requirements/run.txt
+RUN python3 -m venv --without-pip /opt/nodewall \
+    && python3 -m pip --python /opt/nodewall/bin/python install --no-cache-dir --no-compile --only-binary=:all: \
+        --require-hashes -r requirements/run.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+RUN python3 -m pip --python /opt/nodewall/bin/python install --no-cache-dir --no-compile \
+        --no-deps --no-build-isolation --no-index . \
+    && ln -s /usr/lib/python3/dist-packages/nftables "$(echo /opt/nodewall/lib/python3*/site-packages)/nftables" \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/nodewall/lib
+
+FROM ${BASE}
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-nftables \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+COPY --from=build /opt/nodewall /opt/nodewall
+ENV PATH=/opt/nodewall/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# The agent needs UID 0 and says so in its manifest; whoever just runs the image does not get it.
+USER 65532:65532
+ENTRYPOINT ["nodewall"]
