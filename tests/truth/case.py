@@ -27,7 +27,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``statements``: the numbers in docs/semantics.md that this table guards. ``world``: in the words of ``world.py``."""
+    """``statements``: numbers in docs/semantics.md that this table guards. ``world``: in the words of ``world.py``."""
 
     name: str
     statements: tuple[int, ...]

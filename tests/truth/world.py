@@ -8,11 +8,11 @@
     pod a/agent n1 hostNetwork
     slice a/web-1 a/web 10.0.1.10 8080/TCP
 
-Every node gets addresses 192.168.0.N and fd00:f::N and pod CIDRs 10.0.N.0/24 and fd00:N::/64; pods get the next address
-of each family on their node, from .10 and ::a on. A ``key=value`` of a pod whose value is a port (``80``, ``53/UDP``) is a
-named container port (``http#2=81`` exposes the name http once more), any other is a label. Words without ``=`` are flags:
-``hostNetwork``, ``finished``, ``failed``, ``terminating``, ``pending``, ``bare`` (no addresses), ``v4``, ``v6`` (one
-family only), ``sa:NAME`` (service account), ``at:ADDRESS`` (in place of the next ones).
+Every node gets addresses 192.168.0.N and fd00:f::N and pod CIDRs 10.0.N.0/24 and fd00:N::/64; pods get the next
+address of each family on their node, from .10 and ::a on. A ``key=value`` of a pod whose value is a port (``80``,
+``53/UDP``) is a named container port (``http#2=81`` exposes the name http once more), any other is a label. Words
+without ``=`` are flags: ``hostNetwork``, ``finished``, ``failed``, ``terminating``, ``pending``, ``bare`` (no
+addresses), ``v4``, ``v6`` (one family only), ``sa:NAME`` (service account), ``at:ADDRESS`` (in place of the next ones).
 """
 
 import re
@@ -100,7 +100,7 @@ class World:
         return [both[fam] for fam in ("v4", "v6") if fam in wanted]
 
     def _slice(self, name: str, rest: list[str]) -> Object:
-        """``slice a/web-1 a/web 10.0.1.10,10.0.1.11 8080/TCP``: its name, the Service, ready addresses, target ports."""
+        """``slice a/web-1 a/web 10.0.1.10,10.0.1.11 8080/TCP``: name, Service, ready addresses, target ports."""
         namespace, _, short = name.partition("/")
         service, addresses, *ports = rest
         family = "IPv6" if ":" in addresses else "IPv4"
