@@ -1,0 +1,70 @@
+"""Time and chance as an argument, and how long to wait after failures."""
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What waits. Tests bring one whose sleeps end at once and whose chance is seeded."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed instant; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    def chance(self) -> float:
+        """A random number, 0 <= n < 1."""
+        ...
+
+
+class SystemClock:
+    """The real one."""
+
+    def monotonic(self) -> float:
+        """See ``Clock``."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """See ``Clock``."""
+        await asyncio.sleep(seconds)
+
+    def chance(self) -> float:
+        """See ``Clock``."""
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+FIRST_DELAY = 0.5
+LAST_DELAY = 30.0
+LONGEST_WISH = 60.0
+"""Seconds that a Retry-After is honoured up to: a proxy's "come back in an hour" must not blind us."""
+
+
+def backoff(failures: int, chance: float, wish: float | None = None) -> float:
+    """Seconds to wait after so many failures in a row (1 or more): 0.5 doubling to 30, less up to a half by chance.
+
+    Thousands of agents lose the same API server at the same instant: chance keeps them from coming back as one.
+    A Retry-After only ever lengthens the wait.
+    """
+    steps = min(failures - 1, 10)  # beyond, the power only grows for nothing
+    delay = min(FIRST_DELAY * 2.0**steps, LAST_DELAY) * (1 - chance / 2)
+    return max(delay, min(wish or 0.0, LONGEST_WISH))
+
+
+class Breath:
+    """Lets the loop run other tasks when one has held it for ``budget`` seconds: 500 items in a row are 100 ms."""
+
+    def __init__(self, clock: Clock, budget: float = 0.01) -> None:
+        self._clock, self._budget = clock, budget
+        self._since = clock.monotonic()
+
+    async def take(self) -> None:
+        """Call between items."""
+        if self._clock.monotonic() - self._since < self._budget:
+            return
+        await asyncio.sleep(0)
+        self._since = self._clock.monotonic()
