@@ -11,7 +11,6 @@ raises: what cannot be shown is shown as well as possible, because the logging p
 
 import json
 import logging
-import math
 import re
 import sys
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ DEEPEST: Final = 4
 WIDEST: Final = 64
 """Members of one mapping or list in a field; the rest is left out."""
 
-_LARGEST_NUMBER: Final = 2**64  # readers of JSON keep no more; Python refuses to print an integer of 4,300 digits
+_LARGEST_NUMBER: Final = 2**64  # readers of JSON keep no more; not a number and infinity are not below it either
 _BARE: Final = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
 # Libraries that say at "info" what only their own developers need to know.
@@ -134,7 +133,7 @@ def _plain(value: object, depth: int) -> object:
     """`value` as JSON types only: bounded in depth, width and length, unknown objects as their text."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < _LARGEST_NUMBER:
+    if isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER:
         return value
     if depth and isinstance(value, Mapping):
         pairs = islice(value.items(), WIDEST)
