@@ -1,0 +1,139 @@
+"""One NodeRuleSet object per node: what has to be done with it (pure), and doing it.
+
+The content of an object decides, not the digest that it states: whoever edits one by hand leaves the digest as it
+was, and is noticed. Writing is server-side apply by force, so nothing but our spec remains in the fields that we own.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from nodewall.model.cluster import Node
+from nodewall.model.errors import NodewallError
+from nodewall.model.ruleset import NodeRuleSet
+
+log = logging.getLogger(__name__)
+
+MANAGER = "nodewall-controller"
+SIZE_LIMIT = 512 * 1024
+"""Bytes of a spec. A bigger one would still fit into etcd, and cost the API server a quarter of a second per write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A NodeRuleSet as the API has it. ``content`` is the digest of the spec that is really there.
+
+    ``owner`` is the uid of the Node that it names as its owner. ``applied`` is the digest that the node's agent
+    reports.
+    """
+
+    uid: str
+    content: str
+    owner: str = ""
+    applied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A rule set as it is written: ``spec`` is JSON and states ``digest``."""
+
+    digest: str
+    spec: bytes
+
+
+class Step(StrEnum):
+    """What to do with a node's object."""
+
+    LEAVE = "leave"
+    WRITE = "write"
+    REMOVE = "remove"
+    REFUSE = "refuse"
+    """Too large: the last good one stays."""
+
+
+def next_step(node: Node | None, wanted: Encoded | None, there: Published | None) -> Step:
+    """``wanted`` is the node's rule set, None without a node; ``there`` is the object, None when there is none."""
+    if node is None or wanted is None:
+        return Step.LEAVE if there is None else Step.REMOVE
+    if there is not None and there.content == wanted.digest and there.owner == node.uid:
+        return Step.LEAVE
+    return Step.REFUSE if len(wanted.spec) > SIZE_LIMIT else Step.WRITE
+
+
+class RuleSetApi(Protocol):
+    """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
+
+    async def write(self, node: Node, wanted: Encoded) -> Published:
+        """Server-side apply of the node's object; returns it as it is now (``applied`` unknown)."""
+        ...
+
+    async def remove(self, name: str, uid: str) -> None:
+        """Delete this very object; one that is gone is fine."""
+        ...
+
+
+class OversizedError(NodewallError):
+    """The rule set is larger than an object may be; the last good one stays."""
+
+    def __init__(self, node: str, size: int) -> None:
+        self.node, self.size = node, size
+        super().__init__(
+            f"the rule set of node {node} has {size} bytes, and {SIZE_LIMIT} is the limit: the last one stays"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was done. ``digest`` is what the node ought to have now, "" for one that is gone."""
+
+    step: Step
+    digest: str = ""
+
+
+class Publisher:
+    """Brings rule sets to the API. ``published`` mirrors what is there, and is kept by its reflector (``saw``)."""
+
+    def __init__(self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded]) -> None:
+        self._api, self._encode = api, encode
+        self._published: dict[str, Published] = {}
+        self._wanted: dict[str, str] = {}
+
+    @property
+    def published(self) -> Mapping[str, Published]:
+        """By node."""
+        return self._published
+
+    def saw(self, name: str, published: Published | None) -> bool:
+        """The API has this object now, or none. False when it is not what was published last."""
+        if published is None:
+            self._published.pop(name, None)
+            return name not in self._wanted
+        self._published[name] = published
+        return self._wanted.get(name) == published.content
+
+    async def publish(self, node: Node, rule_set: NodeRuleSet) -> Result:
+        """Make the node's object this rule set.
+
+        :raises OversizedError: it is too large. :raises ApiError: see ``RuleSetApi``.
+        """
+        wanted = self._encode(rule_set)
+        there = self._published.get(node.name)
+        step = next_step(node, wanted, there)
+        if step is Step.REFUSE:
+            raise OversizedError(node.name, len(wanted.spec))
+        self._wanted[node.name] = wanted.digest
+        if step is Step.WRITE:
+            written = await self._api.write(node, wanted)
+            self._published[node.name] = written
+        return Result(step, wanted.digest)
+
+    async def remove(self, name: str) -> Result:
+        """There is no such node any more: neither may there be its object. :raises ApiError: see ``RuleSetApi``."""
+        self._wanted.pop(name, None)
+        there = self._published.get(name)
+        if there is None:
+            return Result(Step.LEAVE)
+        await self._api.remove(name, there.uid)
+        return Result(Step.REMOVE)
