@@ -18,6 +18,7 @@ from tests.kube.fake_api import FakeApi
 
 Labels = tuple[tuple[str, str], ...]
 
+DEFAULT_PACE = Pace()
 QUICK = Timeouts(connect=2.0, request=5.0, silence=0.3, watch_grace=5.0)
 
 
@@ -111,13 +112,18 @@ ALL_PODS: View[Identity, Labels] = View(Collection(PODS), labels_of)
 
 @asynccontextmanager
 async def mirrored(
-    api: FakeApi, view: View[Identity, Labels] = ALL_PODS, *, pace: Pace | None = None, timeouts: Timeouts = QUICK
+    api: FakeApi,
+    view: View[Identity, Labels] = ALL_PODS,
+    *,
+    pace: Pace = DEFAULT_PACE,
+    seed: int = 1,
+    timeouts: Timeouts = QUICK,
 ) -> AsyncIterator[Mirrored]:
     """A reflector that runs against ``api``."""
     changes: list[Change[Identity, Labels]] = []
-    recorder, clock = Recorder(), QuickClock()
+    recorder, clock = Recorder(), QuickClock(seed)
     async with connect(api.credentials(), timeouts=timeouts) as session:
-        reflector = Reflector(session, view, changes.append, recorder, pace=pace or Pace(), clock=clock)
+        reflector = Reflector(session, view, changes.append, recorder, pace=pace, clock=clock)
         task = asyncio.create_task(reflector.run())
         try:
             yield Mirrored(reflector, changes, recorder, clock)
@@ -133,6 +139,11 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.005)
+
+
+async def appears(mirror: Mirrored, name: str) -> None:
+    """Wait until an object of this name is in the store."""
+    await until(lambda: name in mirror.names)
 
 
 async def watching(api: FakeApi, mirror: Mirrored) -> None:

@@ -1,0 +1,83 @@
+"""Failures are repeated ever more slowly, as the server wishes, and never cost the state."""
+
+import pytest
+
+from nodewall.kube.errors import ApiError, ForbiddenError, ServerError, ThrottledError, UnauthorizedError
+from nodewall.kube.resource import PODS
+from tests.kube.fake_api import FakeApi, Garble, Refuse, pod
+from tests.kube.mirroring import mirrored, until, watching
+
+
+async def test_the_delay_doubles_to_half_a_minute() -> None:
+    async with FakeApi() as api:
+        api.fail("list", Refuse(500), times=9)
+        async with mirrored(api) as mirror:
+            await until(mirror.reflector.synced.is_set)
+            delays = mirror.seen.delays
+            assert len(delays) == 9
+            for number, delay in enumerate(delays):
+                full = min(0.5 * 2**number, 30)
+                assert full / 2 <= delay <= full
+
+
+async def test_retry_after_is_honoured() -> None:
+    async with FakeApi() as api:
+        api.fail("list", Refuse(429, headers={"Retry-After": "17"}))
+        async with mirrored(api) as mirror:
+            await until(mirror.reflector.synced.is_set)
+            assert mirror.seen.delays == [17.0]
+            assert isinstance(mirror.seen.failures[0], ThrottledError)
+
+
+REFUSALS: dict[int, type[ApiError]] = {401: UnauthorizedError, 403: ForbiddenError, 503: ServerError}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+async def test_a_refused_list_is_not_an_empty_one(status: int) -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a"))
+        api.fail("list", Refuse(status), times=-1)
+        async with mirrored(api) as mirror:
+            await until(lambda: len(mirror.seen.failures) > 2)
+            assert not mirror.reflector.synced.is_set()
+            assert type(mirror.seen.failures[0]) is REFUSALS[status]
+            assert str(mirror.seen.failures[0]).startswith("list pods: ")
+            api.heal()
+            await until(lambda: mirror.names == {"a"})
+            assert mirror.reflector.synced.is_set()
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+async def test_a_refused_watch_resumes_without_a_list(status: int) -> None:
+    async with FakeApi() as api:
+        api.fail("watch", Refuse(status), times=3)
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.put(PODS, pod("a"))
+            await until(lambda: mirror.names == {"a"})
+            assert mirror.seen.lists == [0]
+            assert len(mirror.seen.failures) == 3
+
+
+async def test_a_list_cut_in_the_middle_is_asked_for_again() -> None:
+    async with FakeApi() as api:
+        for name in "abc":
+            api.put(PODS, pod(name))
+        api.fail("list", Garble())
+        async with mirrored(api) as mirror:
+            await until(mirror.reflector.synced.is_set)
+            assert mirror.names == {"a", "b", "c"}
+            assert len(mirror.seen.failures) == 1
+
+
+async def test_a_server_that_goes_away_and_returns() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a"))
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            await api.refuse_connections()
+            await until(lambda: len(mirror.seen.failures) > 3)
+            assert mirror.names == {"a"}
+            api.remove(PODS, "a", "default")
+            await api.listen()
+            await until(lambda: mirror.names == set())

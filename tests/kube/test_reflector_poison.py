@@ -1,0 +1,57 @@
+"""An object whose projection breaks is reported, keeps its last value, and touches no other object."""
+
+from nodewall.kube.resource import PODS
+from tests.kube.fake_api import FakeApi, Refuse, pod
+from tests.kube.mirroring import PoisonError, mirrored, until, watching
+
+
+async def test_a_poisoned_object_in_a_list_stops_no_other() -> None:
+    async with FakeApi() as api:
+        for name, labels in (("a", {}), ("b", {"poison": "1"}), ("c", {})):
+            api.put(PODS, pod(name, **labels))
+        async with mirrored(api) as mirror:
+            await until(mirror.reflector.synced.is_set)
+            assert mirror.names == {"a", "c"}
+            [(identity, error)] = mirror.seen.refusals
+            assert identity == ("default", "b")
+            assert isinstance(error, PoisonError)
+
+
+async def test_a_poisoned_change_keeps_the_last_value() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a", app="web"))
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.put(PODS, pod("a", poison="1"))
+            api.put(PODS, pod("b"))
+            await until(lambda: mirror.names == {"a", "b"})
+            assert mirror.reflector.objects["default", "a"] == (("app", "web"),)
+            assert len(mirror.seen.refusals) == 1
+
+
+async def test_a_poisoned_object_is_not_taken_for_deleted_by_a_list() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a", app="web"))
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.fail("watch", Refuse(410))
+            api.drop_watches()
+            api.put(PODS, pod("a", poison="1"))
+            await until(lambda: len(mirror.seen.lists) == 2)
+            assert mirror.reflector.objects["default", "a"] == (("app", "web"),)
+            api.remove(PODS, "a", "default")
+            await until(lambda: mirror.names == set())
+
+
+async def test_an_object_of_which_nothing_is_kept_leaves_the_store() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a"))
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.put(PODS, pod("a", boring="1"))
+            await until(lambda: mirror.names == set())
+            assert mirror.changes[-1].new is None
+            api.remove(PODS, "a", "default")
+            api.put(PODS, pod("b"))
+            await until(lambda: mirror.names == {"b"})
+            assert len(mirror.changes) == 3

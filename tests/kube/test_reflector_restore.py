@@ -1,0 +1,46 @@
+"""etcd restored from a backup: the server's versions are behind ours, and the store goes back with it."""
+
+from nodewall.kube.resource import PODS
+from tests.kube.fake_api import FakeApi, pod
+from tests.kube.mirroring import mirrored, until, watching
+
+
+async def test_the_store_goes_back_to_an_older_version() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a", app="old"))
+        api.put(PODS, pod("b"))
+        backup = api.backup()
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.put(PODS, pod("a", app="new"))
+            api.remove(PODS, "b", "default")
+            api.put(PODS, pod("c"))
+            await until(lambda: mirror.names == {"a", "c"})
+            api.restore(backup)
+            await until(lambda: mirror.names == {"a", "b"})
+            assert mirror.reflector.objects["default", "a"] == (("app", "old"),)
+            await watching(api, mirror)
+            api.put(PODS, pod("d"))
+            await until(lambda: mirror.names == {"a", "b", "d"})
+
+
+async def test_a_bookmark_from_the_past_leads_to_a_list() -> None:
+    async with FakeApi() as api, mirrored(api) as mirror:
+        await watching(api, mirror)
+        api.bookmark(version=42)
+        await until(lambda: len(mirror.seen.lists) == 2)
+
+
+async def test_a_delete_with_an_old_version_does_not_send_the_watch_back() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a"))
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.say(
+                b'{"type":"DELETED","object":{"metadata":{"name":"a","namespace":"default","resourceVersion":"7"}}}\n'
+            )
+            await until(lambda: mirror.names == set())
+            api.drop_watches()
+            await until(lambda: len(api.asked("watch")) == 2)
+            assert api.asked("watch")[1].query["resourceVersion"] == "101"
+            assert len(mirror.seen.lists) == 1

@@ -1,0 +1,30 @@
+"""A connection can die without a word: no byte for long means that it has."""
+
+import asyncio
+
+from nodewall.kube.errors import SilentError
+from nodewall.kube.resource import PODS
+from tests.kube.fake_api import FakeApi, Silence, pod
+from tests.kube.mirroring import mirrored, until, watching
+
+
+async def test_a_silent_watch_is_closed_and_resumed() -> None:
+    async with FakeApi() as api:
+        api.fail("watch", Silence())
+        async with mirrored(api) as mirror:
+            await watching(api, mirror)
+            api.put(PODS, pod("a"))
+            await until(lambda: mirror.names == {"a"})
+            assert [type(error) for error in mirror.seen.failures] == [SilentError]
+            assert mirror.seen.lists == [0]
+
+
+async def test_bookmarks_alone_keep_a_watch_alive() -> None:
+    async with FakeApi() as api, mirrored(api) as mirror:
+        await watching(api, mirror)
+        began = mirror.reflector.last_contact
+        while mirror.reflector.last_contact < began + 0.6:  # twice the silence that would end it
+            api.bookmark()
+            await asyncio.sleep(0.05)
+        assert mirror.seen.failures == []
+        assert len(api.asked("watch")) == 1
