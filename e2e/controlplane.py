@@ -111,11 +111,15 @@ class ControlPlane:
         """Kill kube-apiserver as a crash would; etcd keeps what it has."""
         self._stop("kube-apiserver", kill=True)
 
+    def stop_apiserver(self) -> None:
+        """Ask kube-apiserver to end, as an upgrade would: it says goodbye to every watch."""
+        self._stop("kube-apiserver", kill=False)
+
     def end(self) -> None:
-        """End every process, API server first, so that etcd sees no client vanish."""
+        """End every process. Killed: what they would tidy up at leisure is removed anyway."""
         self.api.close()
         for name in reversed(list(self.processes)):
-            self._stop(name)
+            self._stop(name, kill=True)
 
     def _start(self, name: str, arguments: list[str], env: dict[str, str] | None = None) -> None:
         argv = [*netns.argv(self.namespace), str(self.programs[name]), *arguments]
@@ -123,7 +127,7 @@ class ControlPlane:
         self.instance.add_process(process.identity)
         self.processes[name] = process
 
-    def _stop(self, name: str, *, kill: bool = False) -> None:
+    def _stop(self, name: str, *, kill: bool) -> None:
         process = self.processes.pop(name)
         if kill:
             process.kill()

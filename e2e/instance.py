@@ -120,7 +120,7 @@ class Instance:
         if not self.state.exists():
             return
         for path in _files(self.state / "processes"):
-            end_group(Identity.from_json(json.loads(path.read_text())))
+            end_group(Identity.from_json(json.loads(path.read_text())), grace=0.5)
             path.unlink()
         for name in self.namespaces():
             self.remove_namespace(name)
