@@ -81,6 +81,10 @@ def test_no_fields_no_key() -> None:
     assert "exception" not in as_json(record("x"))
 
 
+def test_control_characters_in_json_are_escapes() -> None:
+    assert as_json(record(NASTY, fields={NASTY: NASTY}))["message"] == NASTY.replace("\ud800", "?")
+
+
 @pytest.mark.parametrize("form", logs.Format)
 def test_one_record_is_one_line(form: logs.Format) -> None:
     stream = written(form)
@@ -204,11 +208,9 @@ def test_the_stream_is_standard_error_by_default(capsys: pytest.CaptureFixture[s
 
 
 def test_a_python_warning_is_a_record() -> None:
-    stream = written()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        logging.captureWarnings(capture=False)
-        logging.captureWarnings(capture=True)
+        stream = written()
         warnings.warn("old\nthing", DeprecationWarning, stacklevel=1)
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["logger"] == "py.warnings"

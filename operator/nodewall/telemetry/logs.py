@@ -80,8 +80,7 @@ class JsonFormatter(logging.Formatter):
             line["fields"] = _plain(fields, DEEPEST)
         if trace := _trace(self, record):
             line["exception"] = clamp(trace, LONGEST_STRING)
-        # json leaves DEL as it is; inside the output it can only be part of a string.
-        return json.dumps(line, allow_nan=False).replace("\x7f", "\\u007f")
+        return json.dumps(line, allow_nan=False)
 
 
 class TextFormatter(logging.Formatter):
