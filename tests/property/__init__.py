@@ -1,0 +1,1 @@
+"""Random clusters and policies, weighted to the nasty corners; every reading of them must agree."""
