@@ -1,0 +1,185 @@
+"""The base chains: what happens to a packet before and after the classes of its ends judge it.
+
+Both hang just before ``filter`` and let pass what nothing decides, so that other tables still have their say.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from nodewall.model.errors import BadInputError
+from nodewall.model.ruleset import NodeRuleSet
+from nodewall.render import table
+from nodewall.render.classes import refuse_chain
+from nodewall.render.draft import Draft, rule
+from nodewall.render.expressions import (
+    ACCEPT,
+    DROP,
+    RETURN,
+    Count,
+    Ct,
+    Dispatch,
+    Flags,
+    Goto,
+    Is,
+    Jump,
+    MarkBits,
+    Meta,
+    OneOf,
+    Payload,
+    Prefix,
+    Proto,
+    Quoted,
+    RouteBack,
+    SetMark,
+    SetRef,
+)
+from nodewall.render.matches import IP
+from nodewall.render.settings import Guard, NewPodPolicy, Strict
+from nodewall.render.spans import network_spans
+from nodewall.render.table import Chain, Hook
+
+PRIORITY = -5
+"""Just before filter (0): after destination NAT (-100) and conntrack (-200), so rules see the pod that was chosen."""
+
+NEIGHBOUR_DISCOVERY = (133, 135, 136)
+MULTICAST_LISTENER = (130, 131, 132, 143)
+LINK_LOCAL = Prefix("fe80::", 10)
+SPOOFED, UNLISTED = "spoofed", "unlisted"
+NOT_LOOPBACK = Is(Meta("iifname"), Quoted("lo"), negated=True)
+LINK_OF = {"saddr": "iifname", "daddr": "oifname"}
+COMMON: Mapping[tuple[str, int], tuple[str | Prefix, ...]] = {
+    ("saddr", 4): ("0.0.0.0",),  # noqa: S104 - the source of DHCP, not a socket
+    ("saddr", 6): ("::", LINK_LOCAL),
+    ("daddr", 4): (Prefix("224.0.0.0", 3),),
+    ("daddr", 6): (Prefix("ff00::", 8), LINK_LOCAL),
+}
+"""Unspecified, link-local, multicast and broadcast: nobody's rights can be had with them."""
+
+_LINK = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
+
+
+def draw(ruleset: NodeRuleSet, draft: Draft) -> None:
+    before = tuple(_before(draft))
+    sources = tuple(_unlisted("saddr", ruleset, draft))
+    destinations = tuple(_unlisted("daddr", ruleset, draft))
+    judged = (*_dispatches("egress", "saddr"), *_dispatches("ingress", "daddr"))
+    stamps = tuple(_stamp(draft))
+    draft.chain(Chain("forward", (*before, *sources, *destinations, *judged, *stamps), Hook("forward", PRIORITY)))
+    # The node talks to itself over lo, with addresses that may lie in the guard's scope.
+    arriving = tuple(replace(rule, statements=(NOT_LOOPBACK, *rule.statements)) for rule in sources)
+    draft.chain(Chain("input", (*before, *arriving, *_dispatches("host", "saddr"), *stamps), Hook("input", PRIORITY)))
+
+
+def _before(draft: Draft) -> Iterator[table.Rule]:
+    yield from _spoofed(draft)
+    yield from _established(draft.settings.strict)
+    yield rule(Is(Payload("icmpv6", "type"), OneOf(NEIGHBOUR_DISCOVERY)), Is(Payload("ip6", "hoplimit"), 255), ACCEPT)
+    yield rule(
+        Is(Payload("icmpv6", "type"), OneOf(MULTICAST_LISTENER)), Is(Payload("ip6", "saddr"), LINK_LOCAL), ACCEPT
+    )
+
+
+def _dispatches(map_prefix: str, end: str) -> Iterator[table.Rule]:
+    for family in (4, 6):
+        yield rule(Dispatch(Payload(IP[family], end), f"{map_prefix}{family}"))
+
+
+# --- spoofed sources (semantics 59) -----------------------------------------------------------------------------------
+
+
+def _spoofed(draft: Draft) -> Iterator[table.Rule]:
+    """A pod's address comes in by the link that it is routed back to, or it is borrowed. So for anything from a pod's
+    link.
+    """
+    end = (Is(RouteBack("saddr"), False), Count(draft.counter(SPOOFED)), DROP)
+    for family in (4, 6):
+        yield rule(Is(Payload(IP[family], "saddr"), SetRef(f"local{family}")), *end)
+    links = draft.settings.pod_links
+    if links:
+        came_in = Is(Meta("iifname"), _links("podlinks", links, draft))
+        for family in (4, 6):
+            yield rule(came_in, *_of_consequence("saddr", family), *end)
+
+
+def _of_consequence(end: str, family: int) -> tuple[Is, ...]:
+    """Not one of the addresses that no pod owns and every pod uses."""
+    return tuple(Is(Payload(IP[family], end), address, negated=True) for address in COMMON[end, family])
+
+
+def _links(name: str, links: Iterable[str], draft: Draft) -> SetRef:
+    return draft.links(name, map(_link, sorted(set(links))))
+
+
+def _link(name: str) -> Quoted:
+    """In a set of links a trailing ``*`` would be a wildcard, and libnftables takes a leading ``@`` for another set."""
+    if not _LINK.match(name):
+        raise BadInputError(f"not a name of a link: {name!r}", subject="settings")
+    return Quoted(name)
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+def _established(strict: Strict | None) -> Iterator[table.Rule]:
+    """Replies, and ICMP errors of what was accepted. Strict: only while the connection carries the present
+    generation.
+    """
+    if strict is None:
+        yield rule(Is(Ct("state"), Flags(("established", "related"))), ACCEPT)
+        return
+    yield rule(Is(Ct("state"), Flags(("related",))), Is(Meta("l4proto"), OneOf((Proto(1), Proto(58)))), ACCEPT)
+    live = Is(Ct("state"), Flags(("established", "related")))
+    yield rule(live, Is(MarkBits(strict.mask), strict.value), ACCEPT)
+    yield rule(live, Is(Ct("direction"), "reply"), ACCEPT)
+
+
+def _stamp(draft: Draft) -> Iterator[table.Rule]:
+    """A pod's connection that got here was accepted in both directions; connections that are no pod's keep their
+    mark.
+    """
+    strict = draft.settings.strict
+    if strict is None:
+        return
+    for family in (4, 6):
+        for end in ("saddr", "daddr"):
+            local = Is(Payload(IP[family], end), SetRef(f"local{family}"))
+            yield rule(local, SetMark(strict.mask, strict.value))
+
+
+# --- the new-pod guard ------------------------------------------------------------------------------------------------
+
+
+def _unlisted(end: str, ruleset: NodeRuleSet, draft: Draft) -> Iterator[table.Rule]:
+    """A jump to the guard's chain where ``end`` is a local pod's address that the rule set does not list."""
+    guard = draft.settings.guard
+    if guard is None or guard.policy is NewPodPolicy.ALLOW:
+        return
+    networks = guard.networks if guard.networks or guard.links else ruleset.pod_cidrs
+    for family in (4, 6):
+        address = Payload(IP[family], end)
+        unlisted = Is(address, SetRef(f"local{family}"), negated=True)
+        verdict = Jump(_guard_chain(guard, draft))
+        spans = network_spans(networks, family)
+        if spans:
+            yield rule(Is(address, draft.within(spans, family)), unlisted, verdict)
+        if guard.links:
+            link = Is(Meta(LINK_OF[end]), _links("guardlinks", guard.links, draft))
+            yield rule(link, *_of_consequence(end, family), unlisted, verdict)
+
+
+def _guard_chain(guard: Guard, draft: Draft) -> str:
+    """Closed, save for a pod that reaches itself through a Service: what comes by a pod's own link and goes back
+    there.
+    """
+    count = Count(draft.counter(UNLISTED))
+    rejects = guard.policy is NewPodPolicy.REJECT
+    return draft.chain(
+        Chain(
+            "guard",
+            (
+                rule(Is(Meta("iifkind"), Quoted("veth")), Is(RouteBack("daddr"), True), RETURN),
+                rule(count, Goto(refuse_chain(draft)) if rejects else DROP),
+            ),
+        )
+    )

@@ -1,0 +1,114 @@
+"""The smallest transaction from one table to another.
+
+The order is the one that the kernel accepts: what is new comes first, then the rules that name it, then elements, and
+what nothing names any more goes last.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain as joined
+from typing import Protocol, TypeVar
+
+from nodewall.render.table import Chain, Held, Holder, Table, VerdictMap
+from nodewall.render.transaction import Command, Transaction, add_rules, create, replace
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Thing = TypeVar("Thing", bound=_Named)
+
+
+def diff(old: Table, new: Table) -> Transaction | None:
+    """What turns ``old`` into ``new``; None when nothing differs.
+
+    Its size is that of the change: elements of hash sets and maps one by one, chains whole, interval sets swapped by
+    name. Where an object keeps its name but not its nature, the table is replaced.
+    """
+    before, after = _by_name(old.holders), _by_name(new.holders)
+    chains_before, chains_after = _by_name(old.chains), _by_name(new.chains)
+    if old.name != new.name or _recast(before, after) or _rehung(chains_before, chains_after):
+        return replace(new)
+    commands = tuple(
+        joined(
+            create(
+                new.name,
+                sorted(set(new.counters) - set(old.counters)),
+                _only_in(after, before),
+                _only_in(chains_after, chains_before),
+            ),
+            _redrawn(new.name, chains_before, chains_after),
+            _edited(new.name, before, after),
+            _dropped_chains(new.name, _only_in(chains_before, chains_after)),
+            _dropped_holders(new.name, _only_in(before, after)),
+            (Command("delete", "counter", new.name, name) for name in sorted(set(old.counters) - set(new.counters))),
+        )
+    )
+    return Transaction(commands) if commands else None
+
+
+def _by_name(things: Iterable[Thing]) -> dict[str, Thing]:
+    return {thing.name: thing for thing in things}
+
+
+def _only_in(these: Mapping[str, Thing], those: Mapping[str, Thing]) -> list[Thing]:
+    return [thing for name, thing in these.items() if name not in those]
+
+
+def _in_both(old: Mapping[str, Thing], new: Mapping[str, Thing]) -> Iterator[tuple[Thing, Thing]]:
+    return ((old[name], thing) for name, thing in new.items() if name in old)
+
+
+def _recast(old: Mapping[str, Holder], new: Mapping[str, Holder]) -> bool:
+    return any(_nature(was) != _nature(now) for was, now in _in_both(old, new))
+
+
+def _nature(holder: Holder) -> tuple[object, ...]:
+    """What cannot be edited: an interval set's content too, so its name has to change with it."""
+    if isinstance(holder, VerdictMap):
+        return ("map", holder.type)
+    return ("set", holder.types, holder.elements if holder.interval else None)
+
+
+def _rehung(old: Mapping[str, Chain], new: Mapping[str, Chain]) -> bool:
+    return any(was.hook != now.hook for was, now in _in_both(old, new))
+
+
+def _redrawn(table: str, old: Mapping[str, Chain], new: Mapping[str, Chain]) -> Iterator[Command]:
+    for was, now in _in_both(old, new):
+        if was.rules != now.rules:
+            yield Command("flush", "chain", table, now.name)
+            yield from add_rules(table, now)
+
+
+def _edited(table: str, old: Mapping[str, Holder], new: Mapping[str, Holder]) -> Iterator[Command]:
+    """Deletes before adds: an address whose verdict changes is the same key twice."""
+    changed = [(was, now) for was, now in _in_both(old, new) if was.elements != now.elements]
+    lost = ((now.name, _missing(was, now)) for was, now in changed)
+    gained = ((now.name, _missing(now, was)) for was, now in changed)
+    for name, elements in lost:
+        if elements:
+            yield Command("delete", "element", table, name, elements=elements)
+    for name, elements in gained:
+        if elements:
+            yield Command("add", "element", table, name, elements=elements)
+
+
+def _missing(these: Holder, those: Holder) -> tuple[Held, ...]:
+    """Elements of ``these`` that ``those`` has not, in their order."""
+    known = set(those.elements)
+    return tuple(element for element in these.elements if element not in known)
+
+
+def _dropped_chains(table: str, chains: list[Chain]) -> Iterator[Command]:
+    """Emptied first, because they may name each other."""
+    for chain in chains:
+        yield Command("flush", "chain", table, chain.name)
+    for chain in chains:
+        yield Command("delete", "chain", table, chain.name)
+
+
+def _dropped_holders(table: str, holders: list[Holder]) -> Iterator[Command]:
+    for holder in holders:
+        yield Command("delete", "map" if isinstance(holder, VerdictMap) else "set", table, holder.name)

@@ -1,0 +1,56 @@
+"""Names, comments and log prefixes: the only places where a string from outside comes near nft.
+
+Names of chains, sets and counters are a prefix of ours (a bare keyword such as ``ip6`` is refused as a name) and
+either an id that is plainly safe or a hash of it. Comments carry policy names, so they are cut to what every nft
+version takes and stripped of whatever could end a string or a line.
+"""
+
+import re
+from hashlib import sha256
+
+COMMENT_BYTES = 128
+"""nft refuses a longer rule comment."""
+PREFIX_BYTES = 127
+"""nft refuses a longer log prefix; 140 bytes abort the process inside libnftables 1.0.6."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
+_SAFE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
+_UNPRINTABLE = re.compile(r"[^ !#-\[\]-~]")  # keeps printable ASCII without the quote and the backslash
+
+
+def digest(content: str) -> str:
+    """A name for content: equal content, equal name. 64 bits, so that two sets of one node never meet."""
+    return sha256(content.encode()).hexdigest()[:16]
+
+
+def name(prefix: str, ident: str) -> str:
+    """``prefix_ident``, or ``prefix__hash`` where the id holds anything but letters, digits and dashes (so the two
+    never meet).
+    """
+    return f"{prefix}_{ident}" if _SAFE_ID.match(ident) else f"{prefix}__{digest(ident)}"
+
+
+def checked(identifier: str) -> str:
+    """An identifier that goes into nft text as it is. ValueError: not one of ours."""
+    if not _SAFE_NAME.match(identifier):
+        raise ValueError(f"not a name of ours: {identifier!r}")
+    return identifier
+
+
+def plain(text: str, limit: int) -> str:
+    """``text`` as at most ``limit`` printable ASCII characters; a newline, a quote or any other letter is ``?``."""
+    return _UNPRINTABLE.sub("?", text)[:limit]
+
+
+def comment(text: str) -> str:
+    return plain(text, COMMENT_BYTES)
+
+
+def log_prefix(rule_id: str) -> str:
+    """What the kernel puts before a log record: the rule's id and nothing else."""
+    return plain(rule_id, PREFIX_BYTES)
+
+
+def quoted(text: str) -> str:
+    """A string for nft text. ``plain`` left nothing in it that could end it."""
+    return f'"{plain(text, COMMENT_BYTES)}"'
