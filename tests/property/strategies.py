@@ -188,16 +188,16 @@ def tier_policies(draw: st.DrawFn, name: str) -> TierPolicy:
     namespaced = kind is Kind.EXTENDED
     namespace = draw(st.sampled_from(NAMESPACES)) if namespaced else ""
     where = NamespaceNames((namespace,)) if namespaced else draw(selectors)
-    rules = [tuple(draw(tier_rules(egress, i)) for i in range(draw(st.integers(0, 2)))) for egress in (False, True)]
+    rules = [tuple(draw(tier_rules(egress, i)) for i in range(draw(st.integers(1, 3)))) for egress in (False, True)]
     return TierPolicy(
         kind=kind,
         namespace=namespace,
         name=name,
         tier=Tier.NAMESPACE if namespaced else draw(st.sampled_from((Tier.ADMIN, Tier.BASELINE))),
         priority=draw(st.sampled_from((0, 5, 1000))),
-        subject=draw(st.just(Subject(where, draw(selectors))) | st.just(NOBODY)),
-        mode=draw(st.sampled_from((Mode.ENFORCE, Mode.ENFORCE, Mode.AUDIT, Mode.DISABLED))),
-        nodes=draw(st.none() | selectors),
+        subject=NOBODY if draw(st.integers(0, 7)) == 0 else Subject(where, draw(selectors)),
+        mode=draw(st.sampled_from((*[Mode.ENFORCE] * 6, Mode.AUDIT, Mode.DISABLED))),
+        nodes=draw(selectors) if draw(st.integers(0, 3)) == 0 else None,
         ingress=rules[0],
         egress=rules[1],
     )
