@@ -1,0 +1,319 @@
+"""What the agent decides, as a state and functions from one state to the next. No I/O, no clock: times are arguments.
+
+::
+
+    read, absent, unusable   a NodeRuleSet came, is gone, cannot be used
+    drifted, uncertain       somebody else wrote to the table, or may have
+    set_up                   tables are drawn in another way from now on
+    found                    something around the table weakens it
+    tick                     time has passed
+    next_step                what to do now: apply a transaction, take over without one, or nothing
+    succeeded, failed        how that ended
+    undrawable               it did not even come to that
+
+The rule behind all of it: the last good table stays until a better one is there as a whole. Nothing that is missing,
+late, broken or refused ever opens the node.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from nodewall.model.ruleset import NodeRuleSet
+from nodewall.render import Settings, Table, Transaction, diff, render
+from nodewall.render import replace as replaced
+
+Seconds = float
+"""On a clock that never goes back."""
+
+RESTORED_HOLD: Seconds = 30.0
+"""How long a NodeRuleSet from the past (a restored backup) is not believed. By then the controller has written what it
+thinks is right; if it writes nothing, the old one is right, and waiting longer would only keep the node stale."""
+
+DRIFT_SHOWN: Seconds = 60.0
+"""How long the condition names who changed the table, after the repair."""
+
+DEFAULTS = Settings()
+FIRST_RETRY: Seconds = 1.0
+LAST_RETRY: Seconds = 60.0
+
+
+class Kind(StrEnum):
+    """How a rule set gets into the kernel; also a metric's label."""
+
+    DIFF = "diff"
+    REPLACE = "replace"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions."""
+
+    APPLIED = "Applied"
+    WAITING = "Waiting"
+    KERNEL_REFUSED = "KernelRefused"
+    KERNEL_UNAVAILABLE = "KernelUnavailable"
+    HEALTHY = "Healthy"
+    UNUSABLE = "RuleSetUnusable"
+    MISSING = "RuleSetMissing"
+    RESTORED = "RuleSetRestored"
+    DRIFT = "Drift"
+    BYPASS = "Bypass"
+    UNGUARDED = "Unguarded"
+    UNSAVED = "RuleSetUnsaved"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to report: a reason for machines, a message for people."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """One NodeRuleSet, decoded and checked. ``source`` is its JSON, as it came.
+
+    Equal identity, generation and digest mean equal content: comparing 100,000 addresses each time would be waste.
+    """
+
+    uid: str
+    generation: int
+    digest: str
+    content: NodeRuleSet = field(compare=False, repr=False)
+    source: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rule set drawn with certain settings: what the kernel is to hold."""
+
+    ruleset: RuleSet
+    settings: Settings
+    table: Table = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The newest NodeRuleSet that was looked at, usable or not."""
+
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A NodeRuleSet from the past, and when it is believed after all."""
+
+    ruleset: RuleSet
+    until: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Somebody else changed the table: who, how often until now, and how long to tell it."""
+
+    who: str
+    count: int
+    until: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the agent knows.
+
+    ``settings``: how to draw tables now. ``table_found``: a table of ours is in the kernel, perhaps of an earlier run.
+    ``saved``: the last good rule set from disk. ``wanted``: the newest good one. ``applied``: what the kernel holds by
+    our own doing; None until the first apply of this run. ``observed``: the newest NodeRuleSet that was looked at.
+    ``suspect``: the kernel may hold something else, so the next apply is a full replace. ``trouble``: why the newest
+    NodeRuleSet is not wanted. ``refusal``: why ``wanted`` is not applied; no new try before ``retry_at``. ``findings``:
+    what weakens the table from outside.
+    """
+
+    settings: Settings = DEFAULTS
+    table_found: bool = False
+    saved: RuleSet | None = None
+    wanted: RuleSet | None = None
+    applied: Target | None = None
+    applied_at: str = ""
+    observed: Observed | None = None
+    suspect: bool = True
+    held: Held | None = None
+    trouble: Finding | None = None
+    refusal: Finding | None = None
+    failures: int = 0
+    retry_at: Seconds = 0.0
+    drift: Drift | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def guarding(self) -> bool:
+        """Whether a table of ours is in the kernel, of this run or of an earlier one."""
+        return self.applied is not None or self.table_found
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Bring ``target`` into the kernel by one transaction."""
+
+    kind: Kind
+    target: Target
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """``target`` renders to what the kernel already holds: nothing to send."""
+
+    target: Target
+
+
+Step = Apply | Adopt
+
+
+def start(settings: Settings, table_found: bool, saved: RuleSet | None) -> State:
+    """The first state.
+
+    After a reboot the last good rule set goes in at once; a table that is there stays until a NodeRuleSet comes.
+    """
+    return State(settings, table_found, saved, wanted=None if table_found else saved)
+
+
+def read(state: State, ruleset: RuleSet, now: Seconds) -> State:
+    """A usable NodeRuleSet came from the API server."""
+    state = replace(state, observed=Observed(ruleset.uid, ruleset.generation), trouble=None)
+    if _is_from_the_past(state, ruleset):
+        return _hold(state, ruleset, now)
+    return _want(state, ruleset)
+
+
+def _is_from_the_past(state: State, ruleset: RuleSet) -> bool:
+    newest = state.held.ruleset if state.held else state.wanted or state.saved
+    if newest is None or newest.uid != ruleset.uid:
+        return False
+    if state.held and ruleset == newest:
+        return True  # the same event again
+    return ruleset.generation < newest.generation and ruleset.digest != newest.digest
+
+
+def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
+    until = state.held.until if state.held else now + RESTORED_HOLD
+    message = (
+        f"the NodeRuleSet went back to generation {ruleset.generation}, as if etcd had been restored from a backup; "
+        f"the last good one stays until the controller has written again, {RESTORED_HOLD:.0f} seconds at most"
+    )
+    return replace(state, held=Held(ruleset, until), trouble=Finding(Reason.RESTORED, message))
+
+
+def _want(state: State, ruleset: RuleSet) -> State:
+    if state.wanted == ruleset:
+        return replace(state, held=None)
+    return replace(state, wanted=ruleset, held=None, refusal=None, failures=0, retry_at=0.0)
+
+
+def set_up(state: State, settings: Settings) -> State:
+    """Draw tables in another way from now on."""
+    if settings == state.settings:
+        return state
+    return replace(state, settings=settings, refusal=None, failures=0, retry_at=0.0)
+
+
+def tick(state: State, now: Seconds) -> State:
+    """Time has passed: a held rule set is believed, an old drift is no longer news."""
+    if state.held and now >= state.held.until:
+        state = replace(_want(state, state.held.ruleset), trouble=None)
+    if state.drift and now >= state.drift.until and not state.suspect:
+        state = replace(state, drift=replace(state.drift, who=""))
+    return state
+
+
+def absent(state: State) -> State:
+    """There is no NodeRuleSet of this node. The node stays as it is."""
+    message = "there is no NodeRuleSet for this node; the last good table stays"
+    return replace(state, held=None, trouble=Finding(Reason.MISSING, message))
+
+
+def unusable(state: State, observed: Observed, why: str) -> State:
+    """A NodeRuleSet came that cannot be used."""
+    return replace(
+        state, observed=observed, held=None, trouble=Finding(Reason.UNUSABLE, f"{why}; the last good table stays")
+    )
+
+
+def drifted(state: State, who: str, now: Seconds) -> State:
+    """Somebody else changed the table. Without a rule set of this run the one from disk repairs it."""
+    count = state.drift.count + 1 if state.drift else 1
+    return replace(
+        uncertain(state),
+        wanted=state.wanted or state.saved,
+        drift=Drift(who, count, now + DRIFT_SHOWN),
+        retry_at=now,
+    )
+
+
+def uncertain(state: State) -> State:
+    """What the kernel holds is not known for sure any more: the next apply is a full replace."""
+    return replace(state, suspect=True)
+
+
+def found(state: State, reason: Reason, messages: Iterable[str]) -> State:
+    """The findings of one reason, replacing those there were. In a fixed order, so that equal findings are an equal
+    state.
+    """
+    others = [finding for finding in state.findings if finding.reason is not reason]
+    new = [Finding(reason, message) for message in messages]
+    return replace(state, findings=tuple(sorted(others + new, key=lambda finding: (finding.reason, finding.message))))
+
+
+def next_step(state: State, now: Seconds) -> Step | None:
+    """What to do now, or None. Raises BadInputError when the wanted rule set cannot be drawn."""
+    if state.wanted is None or now < state.retry_at:
+        return None
+    if not state.suspect and state.applied and _same(state.applied, state.wanted, state.settings):
+        return None
+    target = Target(state.wanted, state.settings, render(state.wanted.content, state.settings))
+    if state.suspect or state.applied is None:
+        return Apply(Kind.REPLACE, target, replaced(target.table))
+    transaction = diff(state.applied.table, target.table)
+    return Apply(Kind.DIFF, target, transaction) if transaction else Adopt(target)
+
+
+def _same(target: Target, ruleset: RuleSet, settings: Settings) -> bool:
+    return target.ruleset == ruleset and target.settings == settings
+
+
+def succeeded(state: State, target: Target, at: str) -> State:
+    """``target`` is in force. ``at`` is RFC 3339 text."""
+    return replace(
+        state, applied=target, applied_at=at, suspect=False, refusal=None, failures=0, retry_at=0.0, table_found=True
+    )
+
+
+def undrawable(state: State, why: str) -> State:
+    """The wanted rule set cannot be drawn: back to what is in force, unless that is the one that cannot."""
+    before = state.applied.ruleset if state.applied and state.applied.ruleset != state.wanted else None
+    finding = Finding(Reason.UNUSABLE, f"{why}; the last good table stays")
+    return replace(state, wanted=before, trouble=finding, refusal=None)
+
+
+def failed(state: State, step: Apply, finding: Finding, now: Seconds) -> State:
+    """The kernel refused. A diff is followed by a full replace at once, a replace by another after a while."""
+    state = replace(uncertain(state), refusal=finding, failures=state.failures + 1)
+    if step.kind is Kind.DIFF:
+        return replace(state, retry_at=now)
+    return replace(state, retry_at=now + retry_delay(state.failures))
+
+
+def retry_delay(failures: int) -> Seconds:
+    """1, 2, 4 ... 60 seconds."""
+    return float(min(FIRST_RETRY * 2.0 ** min(failures - 1, 10), LAST_RETRY))
+
+
+def wake_at(state: State) -> Seconds | None:
+    """When ``tick`` or ``next_step`` has something to do although nothing happened; None: never."""
+    times = (
+        state.retry_at if state.refusal else None,
+        state.held.until if state.held else None,
+        state.drift.until if state.drift and state.drift.who else None,
+    )
+    return min((time for time in times if time is not None), default=None)

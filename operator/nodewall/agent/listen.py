@@ -1,0 +1,113 @@
+"""What follows from what the loop did: log lines, metrics, the status, the file on disk. Decides nothing."""
+
+import asyncio
+import logging
+from typing import NoReturn
+
+from nodewall.agent import decide
+from nodewall.agent.counts import count
+from nodewall.agent.decide import Finding, Kind, Reason, State, Target
+from nodewall.agent.loop import Inbox
+from nodewall.agent.report import Reporter, weaknesses
+from nodewall.agent.saved import Saved
+from nodewall.agent.wall import Wall
+from nodewall.kube.clock import Clock
+from nodewall.telemetry import metrics
+from nodewall.telemetry.metrics import Metrics, Outcome
+
+log = logging.getLogger(__name__)
+
+
+class Listening:
+    """Listener of the loop."""
+
+    def __init__(self, counts: Metrics, reporter: Reporter, keeper: "Keeper", wall: Wall) -> None:
+        self._counts, self._reporter, self._keeper, self._wall = counts, reporter, keeper, wall
+        self._weak: list[Finding] = []
+
+    def changed(self, state: State) -> None:
+        """See ``Listener``."""
+        self._reporter.changed(state)
+        weak = weaknesses(state)
+        self._counts.set(metrics.DEGRADED, bool(weak))
+        for finding in weak:
+            if finding not in self._weak:
+                log.warning(finding.message, extra={"fields": {"reason": finding.reason.value}})
+        if self._weak and not weak:
+            log.info("everything that the rule set asks for is enforced")
+        self._weak = weak
+
+    def applied(self, kind: Kind, target: Target, seconds: float) -> None:
+        """See ``Listener``."""
+        log.info(
+            "rule set applied",
+            extra={
+                "fields": {
+                    "generation": target.ruleset.generation,
+                    "kind": kind.value,
+                    "milliseconds": round(seconds * 1000, 2),
+                }
+            },
+        )
+        self._counts.observe(metrics.APPLY_SECONDS, seconds)
+        self._counts.add(metrics.APPLIES, Outcome.DONE)
+        self._in_force(target)
+
+    def adopted(self, target: Target) -> None:
+        """See ``Listener``."""
+        self._counts.add(metrics.APPLIES, Outcome.UNCHANGED)
+        self._in_force(target)
+
+    def refused(self, kind: Kind, finding: Finding) -> None:
+        """See ``Listener``."""
+        self._counts.add(metrics.APPLIES, Outcome.FAILED)
+        fields = {"kind": kind.value, "reason": finding.reason.value}
+        log.error("the kernel refused the rule set: %s", finding.message, extra={"fields": fields})
+
+    def _in_force(self, target: Target) -> None:
+        self._counts.set(metrics.APPLIED_AT, self._wall())
+        self._counts.set(metrics.APPLIED_GENERATION, target.ruleset.generation)
+        counts = count(target.ruleset.content)
+        for gauge, number in (
+            (metrics.APPLIED_PODS, counts.pods),
+            (metrics.APPLIED_POLICIES, counts.policies),
+            (metrics.APPLIED_RULES, counts.rules),
+            (metrics.APPLIED_ADDRESSES, counts.addresses),
+        ):
+            self._counts.set(gauge, number)
+        self._keeper.keep(target)
+
+
+class Keeper:
+    """Writes the newest applied NodeRuleSet to disk, off the loop, at most once per second."""
+
+    PAUSE = 1.0
+
+    def __init__(self, saved: Saved, inbox: Inbox, clock: Clock) -> None:
+        self._saved, self._inbox, self._clock = saved, inbox, clock
+        self._newest: bytes = b""
+        self._news = asyncio.Event()
+
+    def keep(self, target: Target) -> None:
+        """To be written soon. One without source came from the file."""
+        if target.ruleset.source != self._newest:
+            self._newest = target.ruleset.source
+            self._news.set()
+
+    async def run(self) -> NoReturn:
+        """Until cancelled. A disk that takes nothing is reported, and tried again with the next rule set."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self._tell(await self._store(self._newest))
+            await self._clock.sleep(self.PAUSE)
+
+    async def _store(self, content: bytes) -> list[str]:
+        try:
+            await asyncio.to_thread(self._saved.store, content)
+        except OSError as error:
+            return [f"the rule set cannot be saved for a reboot without API server: {error}"]
+        return []
+
+    def _tell(self, problems: list[str]) -> None:
+        self._inbox.tell(lambda state, _now: decide.found(state, Reason.UNSAVED, problems))

@@ -1,0 +1,131 @@
+"""Raw netlink: packing, unpacking and one socket that asks and gets its answer.
+
+Used for what libnftables does not offer or does too dearly: is my table there, who changed it, which link leads to an
+address, and removal of connection tracking entries. Layouts: linux/netlink.h, linux/netfilter/nfnetlink.h; numbers are
+in host order, netfilter's own attribute values in network order.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nodewall.model.errors import NodewallError
+
+NETLINK_ROUTE = 0
+NETLINK_NETFILTER = 12
+
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+ERROR, DONE = 2, 3
+_NESTED = 0x8000
+_TYPE_MASK = 0x3FFF
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_RECEIVE = 1 << 18
+_TIMEOUT_SECONDS = 5.0
+# From linux/socket.h: not in Python's socket module.
+SO_RCVBUFFORCE = 33
+
+
+class NetlinkError(NodewallError):
+    """The kernel refused a netlink request; ``errno`` says why."""
+
+    def __init__(self, errno: int) -> None:
+        self.errno = errno
+        super().__init__(os.strerror(errno))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One netlink message. ``port`` is the socket that caused it (0: the kernel itself)."""
+
+    kind: int
+    flags: int
+    sequence: int
+    port: int
+    payload: bytes
+
+
+def message(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0) + payload
+
+
+def messages(datagram: bytes) -> Iterator[Message]:
+    """The messages of one datagram; a cut one ends it."""
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        length, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
+        if length < _HEADER.size:
+            return
+        yield Message(kind, flags, sequence, port, datagram[offset + _HEADER.size : offset + length])
+        offset += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def nested(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | _NESTED, b"".join(parts))
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Attribute values by type. A type that repeats keeps its last value (no message that is read here repeats one)."""
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            return found
+        found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def text(value: bytes) -> str:
+    """A NUL-terminated string of the kernel. Foreign bytes (a process may name itself anything) are replaced."""
+    return value.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def open_socket(protocol: int) -> socket.socket:
+    connection = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    connection.bind((0, 0))
+    return connection
+
+
+class Netlink:
+    """A socket for requests with an answer. Blocking, one at a time: for what the kernel answers at once."""
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = open_socket(protocol)
+        self._socket.settimeout(_TIMEOUT_SECONDS)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ask(self, kind: int, payload: bytes, flags: int = ACK) -> list[Message]:
+        """Send one request and return the replies up to its acknowledgement (or the end of the dump).
+
+        Raises NetlinkError with the kernel's errno, TimeoutError when no answer comes.
+        """
+        self._sequence += 1
+        self._socket.send(message(kind, REQUEST | flags, payload, self._sequence))
+        replies: list[Message] = []
+        while True:
+            for reply in messages(self._socket.recv(_RECEIVE)):
+                if reply.sequence != self._sequence:
+                    continue  # the late answer to a request that timed out
+                if reply.kind == ERROR:
+                    _raise_for(reply)
+                    return replies
+                if reply.kind == DONE:
+                    return replies
+                replies.append(reply)
+
+
+def _raise_for(reply: Message) -> None:
+    (code,) = struct.unpack_from("=i", reply.payload)
+    if code:
+        raise NetlinkError(-code)

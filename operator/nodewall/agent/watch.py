@@ -1,0 +1,86 @@
+"""The agent's view of the API: its one NodeRuleSet."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from nodewall.agent.loop import Inbox, Sighting
+from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, SilentError, UnauthorizedError
+from nodewall.kube.http import Session
+from nodewall.kube.reflector import Change, Identity, Reflector, View
+from nodewall.kube.resource import NODE_RULE_SETS, Collection, single
+from nodewall.kube.wire import Decoder
+from nodewall.telemetry import metrics
+from nodewall.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+def project(item: msgspec.Raw) -> tuple[str, Sighting]:
+    """An event's object, undecoded: whether it can be used is for the loop to decide, and to report."""
+    meta = Decoder.envelope.decode(item).metadata
+    return meta.name, Sighting(meta.uid, meta.generation, bytes(item))
+
+
+class Watching:
+    """Observer of the reflector: logs in words, counts, and tells the loop when there is no NodeRuleSet."""
+
+    def __init__(self, inbox: Inbox, counts: Metrics) -> None:
+        self._inbox, self._counts = inbox, counts
+
+    def listed(self, _collection: Collection, objects: int) -> None:
+        log.info("connected to the API server", extra={"fields": {"rule_sets": objects}})
+        if not objects:
+            self._inbox.saw(None)
+
+    def absent(self, collection: Collection) -> None:
+        log.warning(
+            "the API server does not know NodeRuleSets; is the CustomResourceDefinition installed?",
+            extra={"fields": {"resource": collection.resource.title}},
+        )
+        self._inbox.saw(None)
+
+    def resumed(self, _collection: Collection) -> None:
+        self._count(metrics.Cause.CLOSED)
+
+    def failed(self, _collection: Collection, error: ApiError, delay: float) -> None:
+        self._count(_ended_by(error))
+        log.warning(_hint(error), extra={"fields": {"error": str(error), "next_try_seconds": round(delay, 1)}})
+
+    def refused(self, _collection: Collection, identity: Identity, error: Exception) -> None:
+        log.error("a NodeRuleSet cannot be read", extra={"fields": {"name": identity[1], "error": str(error)}})
+
+    def _count(self, cause: metrics.Cause) -> None:
+        self._counts.add(metrics.AGENT_WATCHES, cause)
+
+
+_ENDED_BY = ((ExpiredError, metrics.Cause.EXPIRED), (SilentError, metrics.Cause.SILENT))
+_HINTS: tuple[tuple[type[ApiError], str], ...] = (
+    (UnauthorizedError, "the API server does not accept our token; is the agent's ServiceAccount there?"),
+    (ForbiddenError, "the API server does not let us watch NodeRuleSets; is the agent's ClusterRole bound?"),
+)
+
+
+def _ended_by(error: ApiError) -> metrics.Cause:
+    return next((cause for kind, cause in _ENDED_BY if isinstance(error, kind)), metrics.Cause.FAILED)
+
+
+def _hint(error: ApiError) -> str:
+    lost = "the API server cannot be watched; the table in force stays"
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), lost)
+
+
+def reflector(
+    session: Session, node: str, inbox: Inbox, counts: Metrics, seen: Callable[[Sighting], None]
+) -> Reflector[str, Sighting]:
+    """Mirrors the NodeRuleSet of ``node`` into ``inbox``. ``seen`` is told of each one before the loop is."""
+
+    def changed(change: Change[str, Sighting]) -> None:
+        if change.key != node:
+            return  # a server that ignores the field selector
+        if change.new:
+            seen(change.new)
+        inbox.saw(change.new)
+
+    return Reflector(session, View(single(NODE_RULE_SETS, node), project), changed, Watching(inbox, counts))

@@ -1,0 +1,241 @@
+"""The last good table stays until a better one is there as a whole."""
+
+import pytest
+
+from nodewall.agent import decide
+from nodewall.agent.decide import DRIFT_SHOWN, RESTORED_HOLD, Adopt, Apply, Finding, Kind, Reason, RuleSet, State
+from nodewall.model.errors import BadInputError
+from nodewall.render import Guard, Settings
+from tests.agent.rulesets import broken, content, ruleset
+
+NOW = 100.0
+PLAIN = Settings()
+
+
+def fresh(*, table: bool = False, saved: RuleSet | None = None) -> State:
+    return decide.start(PLAIN, table, saved)
+
+
+def in_force(rules: RuleSet) -> State:
+    """A state in which the rule set has been applied."""
+    state = decide.read(fresh(), rules, NOW)
+    step = decide.next_step(state, NOW)
+    assert isinstance(step, Apply)
+    return decide.succeeded(state, step.target, "2026-01-01T00:00:00Z")
+
+
+def apply_of(state: State, now: float = NOW) -> Apply:
+    step = decide.next_step(state, now)
+    assert isinstance(step, Apply)
+    return step
+
+
+# --- start ------------------------------------------------------------------------------------------------------------
+
+
+def test_at_the_start_there_is_nothing_to_do() -> None:
+    assert decide.next_step(fresh(), NOW) is None
+
+
+def test_the_first_rule_set_replaces_the_whole_table() -> None:
+    step = apply_of(decide.read(fresh(table=True), ruleset(1), NOW))
+    assert step.kind is Kind.REPLACE
+    assert step.target.ruleset == ruleset(1)
+
+
+def test_after_a_reboot_the_saved_rule_set_goes_in_at_once() -> None:
+    assert apply_of(fresh(saved=ruleset(7))).target.ruleset == ruleset(7)
+
+
+def test_a_table_of_an_earlier_run_stays_until_a_rule_set_comes() -> None:
+    assert decide.next_step(fresh(table=True, saved=ruleset(7)), NOW) is None
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_rule_set_again_does_nothing() -> None:
+    state = decide.read(in_force(ruleset(1)), ruleset(1), NOW)
+    assert decide.next_step(state, NOW) is None
+
+
+def test_a_new_peer_is_one_element() -> None:
+    state = in_force(ruleset(1, content("10.0.2.1")))
+    step = apply_of(decide.read(state, ruleset(2, content("10.0.2.1", "10.0.2.2")), NOW))
+    assert step.kind is Kind.DIFF
+    assert step.transaction.operations == 1
+
+
+def test_a_rule_set_that_draws_the_same_table_sends_nothing() -> None:
+    state = decide.read(in_force(ruleset(1)), ruleset(2), NOW)
+    step = decide.next_step(state, NOW)
+    assert isinstance(step, Adopt)
+    assert decide.succeeded(state, step.target, "").applied == step.target
+
+
+def test_other_settings_redraw_the_same_rule_set() -> None:
+    state = decide.set_up(in_force(ruleset(1)), Settings(guard=Guard(links=("eth1",))))
+    assert apply_of(state).kind is Kind.DIFF
+
+
+def test_the_same_settings_change_nothing() -> None:
+    state = in_force(ruleset(1))
+    assert decide.set_up(state, Settings()) is state
+
+
+# --- what must not open the node --------------------------------------------------------------------------------------
+
+
+def test_a_deleted_rule_set_leaves_the_table_and_says_so() -> None:
+    state = decide.absent(in_force(ruleset(1)))
+    assert decide.next_step(state, NOW) is None
+    assert state.trouble is not None
+    assert state.trouble.reason is Reason.MISSING
+
+
+def test_a_rule_set_that_comes_again_ends_the_trouble() -> None:
+    state = decide.read(decide.absent(in_force(ruleset(1))), ruleset(1, uid="u2"), NOW)
+    assert state.trouble is None
+
+
+def test_an_unusable_rule_set_leaves_the_table_and_says_why() -> None:
+    state = decide.unusable(in_force(ruleset(1)), decide.Observed("u1", 2), "spec.digest: does not match")
+    assert decide.next_step(state, NOW) is None
+    assert state.trouble == Finding(Reason.UNUSABLE, "spec.digest: does not match; the last good table stays")
+    assert state.observed == decide.Observed("u1", 2)
+
+
+def test_a_rule_set_that_cannot_be_drawn_gives_way_to_the_one_in_force() -> None:
+    state = decide.read(in_force(ruleset(1)), ruleset(2, broken()), NOW)
+    with pytest.raises(BadInputError):
+        decide.next_step(state, NOW)
+    state = decide.undrawable(state, "no class")
+    assert state.wanted == ruleset(1)
+    assert decide.next_step(state, NOW) is None
+    assert state.trouble is not None
+
+
+def test_a_first_rule_set_that_cannot_be_drawn_is_given_up() -> None:
+    state = decide.undrawable(decide.read(fresh(), ruleset(1, broken()), NOW), "no class")
+    assert decide.next_step(state, NOW) is None
+
+
+# --- restored from a backup -------------------------------------------------------------------------------------------
+
+
+def test_a_rule_set_from_the_past_is_held() -> None:
+    state = decide.read(in_force(ruleset(50)), ruleset(40), NOW)
+    assert decide.next_step(state, NOW) is None
+    assert state.trouble is not None
+    assert state.trouble.reason is Reason.RESTORED
+    assert decide.wake_at(state) == NOW + RESTORED_HOLD
+
+
+def test_a_saved_rule_set_tells_the_past_too() -> None:
+    state = decide.read(fresh(table=True, saved=ruleset(50)), ruleset(40), NOW)
+    assert decide.next_step(state, NOW) is None
+
+
+def test_the_same_event_again_does_not_prolong_the_hold() -> None:
+    held = decide.read(in_force(ruleset(50)), ruleset(40), NOW)
+    again = decide.read(held, ruleset(40), NOW + 10)
+    assert again.held == held.held
+    assert decide.next_step(again, NOW + 10) is None
+
+
+def test_what_the_controller_writes_after_a_restore_is_believed() -> None:
+    held = decide.read(in_force(ruleset(50)), ruleset(40), NOW)
+    state = decide.read(held, ruleset(41, content("10.0.2.1")), NOW + 1)
+    assert apply_of(state).target.ruleset.generation == 41
+    assert state.trouble is None
+
+
+def test_a_restored_rule_set_is_believed_when_nobody_contradicts() -> None:
+    held = decide.read(in_force(ruleset(50)), ruleset(40, content("10.0.2.1")), NOW)
+    assert decide.tick(held, NOW + RESTORED_HOLD - 1).held is not None
+    state = decide.tick(held, NOW + RESTORED_HOLD)
+    assert apply_of(state, NOW + RESTORED_HOLD).target.ruleset.generation == 40
+    assert state.trouble is None
+
+
+def test_an_older_generation_with_the_same_content_is_no_news() -> None:
+    state = decide.read(in_force(ruleset(50)), ruleset(40, digest="d50"), NOW)
+    assert state.trouble is None
+    assert state.held is None
+
+
+def test_a_recreated_object_is_believed_whatever_its_generation() -> None:
+    state = decide.read(in_force(ruleset(50)), ruleset(1, content("10.0.2.1"), uid="u2"), NOW)
+    assert apply_of(state).target.ruleset.uid == "u2"
+
+
+# --- refused by the kernel --------------------------------------------------------------------------------------------
+
+
+REFUSAL = Finding(Reason.KERNEL_REFUSED, "Device or resource busy")
+
+
+def test_a_refused_diff_is_followed_by_a_replace_at_once() -> None:
+    state = decide.read(in_force(ruleset(1)), ruleset(2, content("10.0.2.1")), NOW)
+    state = decide.failed(state, apply_of(state), REFUSAL, NOW)
+    assert apply_of(state).kind is Kind.REPLACE
+
+
+def test_a_refused_replace_waits_longer_each_time() -> None:
+    state, now, waits = decide.read(fresh(), ruleset(1), NOW), NOW, []
+    for _ in range(9):
+        state = decide.failed(state, apply_of(state, now), REFUSAL, now)
+        assert decide.next_step(state, now) is None
+        assert decide.wake_at(state) == state.retry_at
+        waits.append(state.retry_at - now)
+        now = state.retry_at
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert state.refusal == REFUSAL
+
+
+def test_a_newer_rule_set_does_not_wait_for_a_refused_one() -> None:
+    state = decide.read(fresh(), ruleset(1), NOW)
+    state = decide.failed(state, apply_of(state), REFUSAL, NOW)
+    assert apply_of(decide.read(state, ruleset(2), NOW)).target.ruleset.generation == 2
+
+
+def test_success_ends_the_refusal() -> None:
+    state = decide.read(fresh(), ruleset(1), NOW)
+    step = apply_of(state)
+    state = decide.succeeded(decide.failed(state, step, REFUSAL, NOW), step.target, "")
+    assert (state.refusal, state.failures, decide.wake_at(state)) == (None, 0, None)
+
+
+# --- somebody else ----------------------------------------------------------------------------------------------------
+
+
+def test_drift_is_repaired_by_a_replace_at_once() -> None:
+    state = decide.drifted(in_force(ruleset(1)), "nft (pid 42)", NOW)
+    assert apply_of(state).kind is Kind.REPLACE
+
+
+def test_drift_before_the_first_rule_set_is_repaired_from_disk() -> None:
+    state = decide.drifted(fresh(table=True, saved=ruleset(7)), "nft (pid 42)", NOW)
+    assert apply_of(state).target.ruleset == ruleset(7)
+
+
+def test_drift_is_counted_and_named_for_a_while() -> None:
+    state = in_force(ruleset(1))
+    for _ in range(2):
+        state = decide.drifted(state, "nft (pid 42)", NOW)
+        state = decide.succeeded(state, apply_of(state).target, "")
+    assert state.drift is not None
+    assert (state.drift.who, state.drift.count) == ("nft (pid 42)", 2)
+    later = decide.tick(state, NOW + DRIFT_SHOWN)
+    assert later.drift is not None
+    assert (later.drift.who, later.drift.count) == ("", 2)
+
+
+def test_findings_of_one_reason_replace_each_other_only() -> None:
+    state = decide.found(fresh(), Reason.BYPASS, ["b", "a"])
+    state = decide.found(state, Reason.UNSAVED, ["disk full"])
+    state = decide.found(state, Reason.BYPASS, ["c"])
+    assert [(finding.reason, finding.message) for finding in state.findings] == [
+        (Reason.BYPASS, "c"),
+        (Reason.UNSAVED, "disk full"),
+    ]
