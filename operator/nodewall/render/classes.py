@@ -116,24 +116,23 @@ def _end(judged: Rule, after: str, draft: Draft) -> tuple[Statement, ...]:
 
 
 def _accept(rule_id: str, log: RuleLog, draft: Draft) -> str:
-    return draft.chain(
-        Chain(
-            names.name("accept", rule_id),
-            (*_logged(rule_id, log, draft), rule(Count(draft.rule_counter(rule_id)), RETURN)),
-        )
-    )
+    end = rule(Count(draft.rule_counter(rule_id)), RETURN)
+    return draft.chain(Chain(_shared("accept", rule_id, log), (*_logged(rule_id, log, draft), end)))
 
 
 def _deny(judged: Rule, draft: Draft) -> str:
     """Log, then deny: two rules, or a packet over the limit would go on."""
     rejects = judged.deny_with is DenyWith.REJECT
-    verdict = Goto(refuse_chain(draft)) if rejects else DROP
-    return draft.chain(
-        Chain(
-            names.name("reject" if rejects else "drop", judged.id),
-            (*_logged(judged.id, judged.log, draft), rule(Count(draft.rule_counter(judged.id)), verdict)),
-        )
-    )
+    end = rule(Count(draft.rule_counter(judged.id)), Goto(refuse_chain(draft)) if rejects else DROP)
+    name = _shared("reject" if rejects else "drop", judged.id, judged.log)
+    return draft.chain(Chain(name, (*_logged(judged.id, judged.log, draft), end)))
+
+
+def _shared(kind: str, rule_id: str, log: RuleLog | None) -> str:
+    """The name of a chain that a rule's classes and families share, so that its rate is one. It says all that the
+    chain does: a rule id is short enough for somebody to find a second rule with the same one."""
+    name = names.name(kind, rule_id)
+    return f"{name}_{log.rate}_{log.burst}" if log else name
 
 
 def refuse_chain(draft: Draft) -> str:
@@ -142,20 +141,10 @@ def refuse_chain(draft: Draft) -> str:
 
 
 def _isolation(isolation: Isolation, draft: Draft) -> str:
-    """NetworkPolicy's deny. A pod that reaches itself through a Service is exempt, which is an accept and ends
-    evaluation.
-    """
-    count = Count(draft.rule_counter(isolation.id))
-    return draft.chain(
-        Chain(
-            names.name("isolate", isolation.id),
-            (
-                *(_hairpin(family) for family in (4, 6)),
-                *_logged(isolation.id, isolation.log, draft),
-                rule(count, DROP, comment=_isolating(isolation)),
-            ),
-        )
-    )
+    """NetworkPolicy's deny. A pod that reaches itself through a Service is exempt: an accept, which ends evaluation."""
+    end = rule(Count(draft.rule_counter(isolation.id)), DROP)
+    rules = (*(_hairpin(family) for family in (4, 6)), *_logged(isolation.id, isolation.log, draft), end)
+    return draft.chain(Chain(_shared("isolate", isolation.id, isolation.log), rules))
 
 
 def _hairpin(family: int) -> table.Rule:
@@ -195,4 +184,5 @@ def _audited(rules: Iterable[Rule], rule_class: RuleClass, family: int, draft: D
 
 def _would(judged: Rule, draft: Draft) -> str:
     count = rule(Count(draft.rule_counter(judged.id)))
-    return draft.chain(Chain(names.name("would", judged.id), (*_logged(judged.id, judged.log, draft), count)))
+    name = _shared("would", judged.id, judged.log)
+    return draft.chain(Chain(name, (*_logged(judged.id, judged.log, draft), count)))

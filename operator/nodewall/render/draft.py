@@ -109,12 +109,11 @@ class Draft:
             )
         return SetRef(name)
 
-    def self_pairs(self, family: int, addresses: Iterable[str]) -> SetRef:
-        """(address, the same address): nft cannot compare two fields of a packet with each other."""
+    def self_pairs(self, family: int, pairs: Iterable[tuple[str, str]]) -> SetRef:
+        """(source, destination) of a pod that reaches itself: nft cannot compare two fields of a packet."""
+        kind = ADDRESS_TYPE[family]
         name = f"self{family}"
-        if name not in self._sets:
-            kind = ADDRESS_TYPE[family]
-            self._sets[name] = Set(name, (kind, kind), tuple(Tuple((address, address)) for address in addresses))
+        self._sets[name] = Set(name, (kind, kind), tuple(map(Tuple, pairs)))
         return SetRef(name)
 
     def links(self, name: str, links: Iterable[Operand]) -> SetRef:
@@ -134,7 +133,9 @@ class Draft:
 
     def _by_content(self, prefix: str, types: tuple[str, ...], elements: tuple[Operand, ...]) -> SetRef:
         name = f"{prefix}_{names.digest(','.join(map(as_text, elements)))}"
-        self._sets.setdefault(name, Set(name, types, elements, interval=True))
+        held = Set(name, types, elements, interval=True)
+        if self._sets.setdefault(name, held) != held:
+            raise BadInputError(f"two different sets would be named {name}", subject="NodeRuleSet")
         return SetRef(name)
 
 

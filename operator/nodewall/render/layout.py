@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Direction, Tier
@@ -43,7 +44,7 @@ def render(ruleset: NodeRuleSet, settings: Settings | None = None) -> Table:
     for family in FAMILIES:
         owners = _owners(ruleset, family)
         draft.addresses(f"local{family}", family, owners)
-        draft.self_pairs(family, owners)
+        draft.self_pairs(family, _own_pairs(ruleset, family))
         for entry in ENTRIES:
             _dispatch(entry, owners, classes, family, draft)
         explicit = {name: host_class(rule_class) for name, rule_class in classes.items()}
@@ -69,6 +70,11 @@ def _owners(ruleset: NodeRuleSet, family: int) -> dict[str, Endpoint]:
     if len(owners) < len(pairs):
         raise BadInputError("two endpoints have the same address", subject="NodeRuleSet", path="endpoints")
     return owners
+
+
+def _own_pairs(ruleset: NodeRuleSet, family: int) -> list[tuple[str, str]]:
+    own = [of_family(endpoint.addresses, family) for endpoint in ruleset.endpoints]
+    return sorted(pair for addresses in own for pair in product(addresses, addresses))
 
 
 def _dispatch(

@@ -19,8 +19,8 @@ _UNPRINTABLE = re.compile(r"[^ !#-\[\]-~]")  # keeps printable ASCII without the
 
 
 def digest(content: str) -> str:
-    """A name for content: equal content, equal name. 64 bits, so that two sets of one node never meet."""
-    return sha256(content.encode()).hexdigest()[:16]
+    """A name for content: equal content, equal name. 96 bits, because users choose what is hashed."""
+    return sha256(content.encode()).hexdigest()[:24]
 
 
 def name(prefix: str, ident: str) -> str:
