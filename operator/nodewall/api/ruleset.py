@@ -1,0 +1,414 @@
+"""NodeRuleSet <-> its JSON.
+
+Equal rule sets are equal bytes, and the digest is of those bytes: whoever reads a spec can tell whether it is whole.
+Reading refuses what it does not know or cannot trust, all of it, because half a rule set judges packets wrongly.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import msgspec
+
+from nodewall.api.addresses import address, network
+from nodewall.api.cluster import Body
+from nodewall.api.parsed import Report, convert, mapping, meta_of
+from nodewall.api.parsed import decode as decode_body
+from nodewall.api.rulesetwire import (
+    AddressGroupWire,
+    AuditWire,
+    BlockWire,
+    ClassWire,
+    EndpointWire,
+    IsolationWire,
+    LogWire,
+    NodeRuleSetSpec,
+    PortGroupWire,
+    RuleRefWire,
+    RuleWire,
+)
+from nodewall.model.address import Address, IpBlock, Network
+from nodewall.model.errors import BadInputError
+from nodewall.model.policy import (
+    Action,
+    DenyWith,
+    Direction,
+    Icmp,
+    IpProtocol,
+    Kind,
+    NumericPort,
+    PortRange,
+    Protocol,
+    Tier,
+)
+from nodewall.model.ruleset import (
+    AddressGroup,
+    Audit,
+    Endpoint,
+    Isolation,
+    Match,
+    NodeRuleSet,
+    PortGroup,
+    PortMember,
+    Rule,
+    RuleClass,
+    RuleLog,
+    RuleRef,
+)
+
+API_VERSION, KIND = "nodewall.io/v1alpha1", "NodeRuleSet"
+T = TypeVar("T")
+
+
+class RuleSetError(BadInputError):
+    """A NodeRuleSet that cannot be used as a whole, so none of it is."""
+
+
+# --- model -> JSON ----------------------------------------------------------------------------------------------------
+
+
+def encode(ruleset: NodeRuleSet) -> dict[str, Any]:
+    """The spec, with its digest."""
+    spec: dict[str, Any] = msgspec.json.decode(encode_json(ruleset)[1])
+    return spec
+
+
+def encode_json(ruleset: NodeRuleSet) -> tuple[str, bytes]:
+    """(digest, the spec as JSON). Equal rule sets give equal bytes."""
+    body = _canonical(_spec(ruleset))
+    digest = sha256(body).hexdigest()
+    return digest, b'{"digest":"%s",%s' % (digest.encode(), body[1:])
+
+
+def digest_of(spec: object) -> str:
+    """The digest of what is really in a decoded spec, whatever it states; "" for what is no JSON object."""
+    if not isinstance(spec, dict):
+        return ""
+    try:
+        body = _canonical({key: value for key, value in spec.items() if key != "digest"})
+    except OverflowError:  # a number that no spec of ours has
+        return ""
+    return sha256(body).hexdigest()
+
+
+def document(ruleset: NodeRuleSet) -> dict[str, Any]:
+    """The object as a user would apply it."""
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ruleset.node}, "spec": encode(ruleset)}
+
+
+def _canonical(value: object) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
+
+
+def _spec(ruleset: NodeRuleSet) -> dict[str, Any]:
+    """Everything but the digest."""
+    return {
+        "addressGroups": [AddressGroupWire(one.name, one.description, list(one.addresses)) for one in ruleset.groups],
+        "portGroups": [
+            PortGroupWire(one.name, one.description, [_member_text(member) for member in one.members])
+            for one in ruleset.port_groups
+        ],
+        "classes": [_class_wire(one) for one in ruleset.classes],
+        "endpoints": [
+            EndpointWire(one.namespace, one.pod, list(one.addresses), one.ingress, one.egress)
+            for one in ruleset.endpoints
+        ],
+        "policies": [_ref_wire(one) for one in ruleset.rules],
+        "podCIDRs": [str(one) for one in ruleset.pod_cidrs],
+    }
+
+
+def _member_text(member: PortMember) -> str:
+    return f"{member.address}/{member.protocol}/{member.port}"
+
+
+def _class_wire(one: RuleClass) -> ClassWire:
+    return ClassWire(
+        name=one.name,
+        direction=one.direction.value,
+        rules=[_rule_wire(rule) for rule in one.rules],
+        isolation=None if one.isolation is None else _isolation_wire(one.isolation),
+        audits=[AuditWire([_rule_wire(rule) for rule in audit.rules]) for audit in one.audits],
+    )
+
+
+def _isolation_wire(one: Isolation) -> IsolationWire:
+    return IsolationWire(one.id, list(one.policies), one.count, _log_wire(one.log))
+
+
+def _log_wire(log: RuleLog | None) -> LogWire | None:
+    return None if log is None else LogWire(log.rate, log.burst)
+
+
+def _rule_wire(rule: Rule) -> RuleWire:
+    return RuleWire(
+        id=rule.id,
+        tier=_TIER_NAMES[rule.tier],
+        action=rule.action.value,
+        any_peer=rule.match.any_peer,
+        any_port=rule.match.any_port,
+        groups=list(rule.match.groups),
+        blocks=[BlockWire(str(one.cidr), [str(each) for each in one.excepts]) for one in rule.match.blocks],
+        ports=[port_text(one) for one in rule.match.ports],
+        port_groups=list(rule.match.port_groups),
+        deny_with=rule.deny_with.value,
+        log=_log_wire(rule.log),
+    )
+
+
+def port_text(port: NumericPort) -> str:
+    """``TCP``, ``TCP/80``, ``UDP/5000-5999``, ``ICMP``, ``ICMP/8``, ``ICMPv6/128/0`` or ``IP/47``."""
+    if isinstance(port, PortRange):
+        if port.whole:
+            return port.protocol
+        return f"{port.protocol}/{port.first}" + ("" if port.first == port.last else f"-{port.last}")
+    if isinstance(port, IpProtocol):
+        return f"IP/{port.number}"
+    return "/".join([_ICMP_NAMES[port.family], *(str(one) for one in (port.type, port.code) if one >= 0)])
+
+
+def _ref_wire(ref: RuleRef) -> RuleRefWire:
+    return RuleRefWire(
+        id=ref.id,
+        kind=ref.kind.value,
+        name=ref.name,
+        direction=ref.direction.value,
+        rule=ref.rule,
+        namespace=ref.namespace,
+        label=ref.label,
+    )
+
+
+_TIER_NAMES: dict[Tier, Any] = {
+    Tier.ADMIN: "Admin",
+    Tier.NAMESPACE: "Namespace",
+    Tier.NETWORK_POLICY: "NetworkPolicy",
+    Tier.BASELINE: "Baseline",
+}
+_TIERS: dict[str, Tier] = {name: tier for tier, name in _TIER_NAMES.items()}
+_ICMP_NAMES = {4: "ICMP", 6: "ICMPv6"}
+_ICMP_FAMILIES = {name: number for number, name in _ICMP_NAMES.items()}
+
+
+# --- JSON -> model ----------------------------------------------------------------------------------------------------
+
+
+def decode(body: Body) -> NodeRuleSet:
+    """:raises RuleSetError: unknown fields, a digest that is not that of the content, names that lead nowhere."""
+    raw = decode_body(body)
+    node = meta_of(raw, namespaced=False).name
+    try:
+        return _decode_spec(node, raw.get("spec"))
+    except _Unusable as error:
+        raise RuleSetError(error.message, subject=f"{KIND} {node}", path=error.path) from None
+
+
+def stated_digest(body: Body) -> str:
+    """The digest that the object states; "" where it states none."""
+    found = mapping(decode_body(body).get("spec")).get("digest")
+    return found if isinstance(found, str) else ""
+
+
+class _Unusable(Exception):  # noqa: N818 - turned into RuleSetError, with the node's name, at the one exit
+    def __init__(self, path: str, message: str) -> None:
+        self.path, self.message = path, message
+        super().__init__(message)
+
+
+def _decode_spec(node: str, raw: object) -> NodeRuleSet:
+    report = Report()
+    wire = convert(raw, NodeRuleSetSpec, "spec", report)
+    if wire is None:
+        raise _Unusable(report.problems[0].path, report.problems[0].message)
+    if wire.digest != digest_of(raw):
+        raise _Unusable(
+            "spec.digest", "is not the digest of the rest; the object was changed, or is of another version"
+        )
+    ruleset = NodeRuleSet(
+        node=node,
+        groups=_each(wire.address_groups, _group, "spec.addressGroups"),
+        port_groups=_each(wire.port_groups, _port_group, "spec.portGroups"),
+        classes=_each(wire.classes, _class, "spec.classes"),
+        endpoints=_each(wire.endpoints, _endpoint, "spec.endpoints"),
+        rules=_each(wire.policies, _ref, "spec.policies"),
+        pod_cidrs=_each(wire.pod_cidrs, _network, "spec.podCIDRs"),
+    )
+    _check_names(ruleset)
+    return ruleset
+
+
+W = TypeVar("W")
+
+
+def _each(wires: Iterable[W], read: Callable[[W, str], T], at: str) -> tuple[T, ...]:
+    return tuple(read(one, f"{at}[{index}]") for index, one in enumerate(wires))
+
+
+def _address(text: str, at: str) -> Address:
+    found = address(text)
+    if found != text:
+        raise _Unusable(at, f"{text!r} is not an IP address in its canonical spelling")
+    return Address(text)
+
+
+def _network(text: str, at: str) -> Network:
+    found = network(text)
+    if found is None or str(found) != text:
+        raise _Unusable(at, f"{text!r} is not a CIDR in its canonical spelling")
+    return found
+
+
+def _group(wire: AddressGroupWire, at: str) -> AddressGroup:
+    return AddressGroup(wire.name, wire.description, _each(wire.addresses, _address, f"{at}.addresses"))
+
+
+def _port_group(wire: PortGroupWire, at: str) -> PortGroup:
+    return PortGroup(wire.name, wire.description, _each(wire.members, _member, f"{at}.members"))
+
+
+def _member(text: str, at: str) -> PortMember:
+    parts = text.split("/")
+    port = _port("/".join(parts[1:]), at) if len(parts) == 3 else None
+    if not isinstance(port, PortRange) or port.first != port.last:
+        raise _Unusable(at, f"{text!r} is not like 10.0.0.1/TCP/80")
+    return PortMember(_address(parts[0], at), port.protocol, port.first)
+
+
+_PORTS = re.compile(r"(?P<protocol>TCP|UDP|SCTP)(?:/(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?)?", re.ASCII)
+_ICMPS = re.compile(r"(?P<family>ICMP|ICMPv6)(?:/(?P<type>[0-9]{1,3})(?:/(?P<code>[0-9]{1,3}))?)?", re.ASCII)
+_NUMBER = re.compile(r"IP/(?P<number>[0-9]{1,3})", re.ASCII)
+
+
+def _port(text: str, at: str) -> NumericPort:
+    for form, read in ((_PORTS, _port_range), (_ICMPS, _icmp), (_NUMBER, _ip_protocol)):
+        found = form.fullmatch(text)
+        port = read(found.groupdict()) if found else None
+        if port is not None and port_text(port) == text:
+            return port
+    raise _Unusable(at, f"{text!r} is not like TCP/80, TCP/80-90, ICMP/8/0 or IP/47")
+
+
+def _port_range(found: Mapping[str, str | None]) -> PortRange | None:
+    protocol = Protocol(found["protocol"] or "")
+    if found["first"] is None:
+        return PortRange(protocol)
+    first = int(found["first"])
+    last = int(found["last"] or first)
+    return PortRange(protocol, first, last) if first <= last <= 65535 else None
+
+
+def _icmp(found: Mapping[str, str | None]) -> Icmp | None:
+    kind, code = int(found["type"] or -1), int(found["code"] or -1)
+    return Icmp(_ICMP_FAMILIES[found["family"] or ""], kind, code) if max(kind, code) <= 255 else None
+
+
+def _ip_protocol(found: Mapping[str, str | None]) -> IpProtocol | None:
+    number = int(found["number"] or 0)
+    return IpProtocol(number) if number <= 255 else None
+
+
+def _class(wire: ClassWire, at: str) -> RuleClass:
+    return RuleClass(
+        name=wire.name,
+        direction=Direction(wire.direction),
+        rules=_each(wire.rules, _rule, f"{at}.rules"),
+        isolation=None if wire.isolation is None else _isolation(wire.isolation),
+        audits=_each(wire.audits, _audit, f"{at}.audits"),
+    )
+
+
+def _isolation(wire: IsolationWire) -> Isolation:
+    return Isolation(wire.id, tuple(wire.policies), wire.count, _log(wire.log))
+
+
+def _audit(wire: AuditWire, at: str) -> Audit:
+    return Audit(_each(wire.rules, _rule, f"{at}.rules"))
+
+
+def _log(wire: LogWire | None) -> RuleLog | None:
+    return None if wire is None else RuleLog(wire.rate, wire.burst)
+
+
+def _rule(wire: RuleWire, at: str) -> Rule:
+    match = Match(
+        any_peer=wire.any_peer,
+        groups=tuple(wire.groups),
+        blocks=_each(wire.blocks, _block, f"{at}.blocks"),
+        any_port=wire.any_port,
+        ports=_each(wire.ports, _port, f"{at}.ports"),
+        port_groups=tuple(wire.port_groups),
+    )
+    return Rule(
+        id=wire.id,
+        tier=_TIERS[wire.tier],
+        action=Action(wire.action),
+        match=match,
+        deny_with=DenyWith(wire.deny_with),
+        log=_log(wire.log),
+    )
+
+
+def _block(wire: BlockWire, at: str) -> IpBlock:
+    return IpBlock(_network(wire.cidr, f"{at}.cidr"), _each(wire.except_, _network, f"{at}.except"))
+
+
+def _endpoint(wire: EndpointWire, at: str) -> Endpoint:
+    addresses = _each(wire.addresses, _address, f"{at}.addresses")
+    return Endpoint(wire.namespace, wire.pod, addresses, wire.ingress, wire.egress)
+
+
+def _ref(wire: RuleRefWire, _at: str) -> RuleRef:
+    return RuleRef(
+        id=wire.id,
+        kind=Kind(wire.kind),
+        namespace=wire.namespace,
+        name=wire.name,
+        direction=Direction(wire.direction),
+        rule=wire.rule,
+        label=wire.label,
+    )
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _check_names(ruleset: NodeRuleSet) -> None:
+    """Every name leads to exactly one thing, and a pod's class judges the direction that it is named for."""
+    groups = _unique((one.name for one in ruleset.groups), "spec.addressGroups")
+    port_groups = _unique((one.name for one in ruleset.port_groups), "spec.portGroups")
+    refs = _unique((one.id for one in ruleset.rules), "spec.policies")
+    _unique((one.name for one in ruleset.classes), "spec.classes")
+    for index, one in enumerate(ruleset.classes):
+        at = f"spec.classes[{index}]"
+        for rule in [*one.rules, *(rule for audit in one.audits for rule in audit.rules)]:
+            _known([rule.id], refs, f"{at}.rules", "policies")
+            _known(rule.match.groups, groups, f"{at}.rules", "addressGroups")
+            _known(rule.match.port_groups, port_groups, f"{at}.rules", "portGroups")
+    _check_endpoints(ruleset)
+
+
+def _check_endpoints(ruleset: NodeRuleSet) -> None:
+    classes = {
+        direction: frozenset(one.name for one in ruleset.classes if one.direction is direction) | {""}
+        for direction in Direction
+    }
+    for index, one in enumerate(ruleset.endpoints):
+        _known([one.ingress], classes[Direction.INGRESS], f"spec.endpoints[{index}].ingress", "ingress classes")
+        _known([one.egress], classes[Direction.EGRESS], f"spec.endpoints[{index}].egress", "egress classes")
+    _unique((each for one in ruleset.endpoints for each in one.addresses), "spec.endpoints", "address")
+
+
+def _unique(names: Iterable[str], at: str, what: str = "name") -> frozenset[str]:
+    counted = Counter(names)
+    repeated = next((name for name, count in counted.items() if count > 1), None)
+    if repeated is not None:
+        raise _Unusable(at, f"{what} {repeated!r} stands there twice")
+    return frozenset(counted)
+
+
+def _known(names: Iterable[str], known: frozenset[str], at: str, where: str) -> None:
+    for name in names:
+        if name not in known:
+            raise _Unusable(at, f"{name!r} is not among the {where}")
