@@ -21,7 +21,7 @@ class Input(StrEnum):
 
 
 Key = str | NamespacedName | PolicyRef
-"""As in ``ClusterState``: a name for Namespace and Node, a ``PolicyRef`` for tier policies, (namespace, name) otherwise."""
+"""As in ``ClusterState``: a name for Namespace and Node, a ``PolicyRef`` for tier policies, else (namespace, name)."""
 Value = Pod | Namespace | Node | Service | EndpointSlice | NetworkPolicy | TierPolicy
 
 

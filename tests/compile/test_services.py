@@ -1,0 +1,75 @@
+"""Services as peers: ready endpoints, slice by slice."""
+
+from nodewall.compile import compile_all
+from nodewall.model.address import Address
+from nodewall.model.cluster import ClusterState, EndpointSlice
+from nodewall.model.policy import ANYONE, Action, Protocol, ServicePeer, Subject
+from tests.compile.verdicts import allowed
+from tests.compile.world import TCP, UDP, cluster, labelled, ports, rules, tier_policy
+
+WEB = ServicePeer("y", "web")
+
+
+def slice_of(
+    name: str, addresses: tuple[str, ...], *target: tuple[Protocol, int], service: str = "web"
+) -> EndpointSlice:
+    return EndpointSlice("y", name, service, tuple(map(Address, addresses)), target)
+
+
+SLICES = (
+    slice_of("web-1", ("10.1.2.1", "10.2.2.2"), (TCP, 80)),
+    slice_of("web-2", ("10.2.2.3", "10.2.2.2"), (TCP, 8080), (UDP, 53)),
+    slice_of("other", ("10.1.3.1",), (TCP, 80), service="other"),
+)
+SUBJECT = Subject(labelled(ns="x"))
+ONLY_WEB = rules((Action.ACCEPT, (WEB,)), (Action.DENY, ANYONE))
+
+
+def egress() -> ClusterState:
+    return cluster(tier_policy(subject=SUBJECT, egress=ONLY_WEB), slices=SLICES)
+
+
+def test_egress_reaches_each_endpoint_at_its_slices_ports() -> None:
+    assert allowed(egress(), "x/a -> y/a:80/TCP")
+    assert allowed(egress(), "x/a -> y/c:8080/TCP")
+    assert allowed(egress(), "x/a -> y/c:53/UDP")
+
+
+def test_egress_never_crosses_slices() -> None:
+    assert not allowed(egress(), "x/a -> y/a:8080/TCP")
+    assert not allowed(egress(), "x/a -> y/c:80/TCP")
+
+
+def test_an_endpoint_in_two_slices_has_the_ports_of_both() -> None:
+    assert allowed(egress(), "x/a -> y/b:80/TCP")
+    assert allowed(egress(), "x/a -> y/b:8080/TCP")
+    (group,) = compile_all(egress())["n1"].port_groups
+    assert len(group.members) == len(set(group.members))
+
+
+def test_egress_to_another_service_or_port_is_not_meant() -> None:
+    assert not allowed(egress(), "x/a -> z/a:80/TCP")
+    assert not allowed(egress(), "x/a -> y/a:81/TCP")
+    assert not allowed(egress(), "x/a -> y/a:80/UDP")
+
+
+def test_ingress_is_from_the_endpoints_whatever_their_port() -> None:
+    state = cluster(tier_policy(subject=SUBJECT, ingress=ONLY_WEB), slices=SLICES)
+    assert allowed(state, "y/a -> x/a:9999/TCP")
+    assert allowed(state, "y/c -> x/a:9999/UDP")
+    assert not allowed(state, "z/a -> x/a:80/TCP")
+
+
+def test_a_service_without_endpoints_matches_nothing() -> None:
+    state = cluster(tier_policy(subject=SUBJECT, egress=ONLY_WEB))
+    assert not allowed(state, "x/a -> y/a:80/TCP")
+    (group,) = compile_all(state)["n1"].port_groups
+    assert group.members == ()
+
+
+def test_ports_beside_a_service_only_narrow_it() -> None:
+    narrowed = rules((Action.ACCEPT, (WEB,), (ports(TCP, 1, 100),)), (Action.DENY, ANYONE))
+    state = cluster(tier_policy(subject=SUBJECT, egress=narrowed), slices=SLICES)
+    assert allowed(state, "x/a -> y/a:80/TCP")
+    assert not allowed(state, "x/a -> y/c:8080/TCP")
+    assert not allowed(state, "x/a -> y/a:81/TCP")
