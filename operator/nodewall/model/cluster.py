@@ -41,10 +41,11 @@ class ContainerPort:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as far as policies can see it. ``created`` is RFC 3339 text (UTC, so it sorts); ``node`` is "" before scheduling.
+    """A pod as far as policies can see it. ``created`` is RFC 3339 text (UTC, so it sorts); ``node`` is "" before
+    scheduling.
 
-    ``addresses`` are every podIP of both families, in the order of status. A hostNetwork pod keeps them, and every reader must
-    treat its traffic as the node's (semantics 36).
+    ``addresses`` are every podIP of both families, in the order of status. A hostNetwork pod keeps them, and every
+    reader must treat its traffic as the node's (semantics 36).
     """
 
     namespace: str
@@ -67,7 +68,9 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """``log`` is the wish of the annotation ``nodewall.io/log``; None where it is not set (the operator's default holds)."""
+    """``log`` is the wish of the annotation ``nodewall.io/log``; None where it is not set (the operator's default
+    holds).
+    """
 
     name: str
     labels: Labels = field(default_factory=Labels)
@@ -77,7 +80,9 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``addresses`` are the InternalIP and ExternalIP entries of status; ``pod_cidrs`` come from spec; ``uid`` for ownerReferences."""
+    """``addresses`` are the InternalIP and ExternalIP entries of status; ``pod_cidrs`` come from spec; ``uid`` for
+    ownerReferences.
+    """
 
     name: str
     uid: str = ""
@@ -88,7 +93,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service by name. Its endpoints are in the EndpointSlices; ClusterIPs serve explanations only (verdicts fall after DNAT)."""
+    """A Service by name. Its endpoints are in the EndpointSlices; ClusterIPs serve explanations only (verdicts fall
+    after DNAT).
+    """
 
     namespace: str
     name: str
@@ -108,7 +115,9 @@ class EndpointSlice:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """Everything a rule set is compiled from. Keys: names for cluster-scoped kinds, (namespace, name) for the others."""
+    """Everything a rule set is compiled from. Keys: names for cluster-scoped kinds, (namespace, name) for the
+    others.
+    """
 
     pods: Mapping[NamespacedName, Pod] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)

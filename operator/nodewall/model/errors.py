@@ -26,7 +26,9 @@ class BadInputError(NodewallError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A broken part of a stored object: ``path`` is a JSON path (``spec.ingress[0].from[1]``), ``message`` says what to do."""
+    """A broken part of a stored object: ``path`` is a JSON path (``spec.ingress[0].from[1]``), ``message`` says what
+    to do.
+    """
 
     path: str
     message: str

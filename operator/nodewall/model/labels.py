@@ -63,7 +63,9 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """All requirements must hold; none at all selects everything. Equal meaning by construction order gives equal values: use ``of``."""
+    """All requirements must hold; none at all selects everything. Equal meaning by construction order gives equal
+    values: use ``of``.
+    """
 
     requirements: tuple[Requirement, ...] = ()
 

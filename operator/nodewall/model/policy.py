@@ -1,8 +1,8 @@
 """Policies as they are meant.
 
-Broken parts never get here: ``nodewall.api`` has already turned them into what semantics.md says ("Broken parts": a broken
-Accept rule is left out, a broken Deny or Pass rule denies everything in its direction, a broken subject is ``NOBODY`` or, for a
-NetworkPolicy, its whole namespace) and reports them as ``Problem`` beside the policy.
+Broken parts never get here: ``nodewall.api`` has already turned them into what semantics.md says ("Broken parts": a
+broken Accept rule is left out, a broken Deny or Pass rule denies everything in its direction, a broken subject is
+``NOBODY`` or, for a NetworkPolicy, its whole namespace) and reports them as ``Problem`` beside the policy.
 """
 
 from dataclasses import dataclass
@@ -204,7 +204,9 @@ Ports = tuple[Port, ...] | AnyPort
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """Which verdicts of a rule to record: at most ``rate`` records per second with ``burst``. ``label`` is the user's own text."""
+    """Which verdicts of a rule to record: at most ``rate`` records per second with ``burst``. ``label`` is the user's
+    own text.
+    """
 
     accept: bool = False
     deny: bool = False
@@ -224,7 +226,9 @@ class AllowRule:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """``ingress`` or ``egress`` None: the policy does not isolate in that direction. An empty tuple isolates and allows nothing."""
+    """``ingress`` or ``egress`` None: the policy does not isolate in that direction. An empty tuple isolates and
+    allows nothing.
+    """
 
     namespace: str
     name: str
@@ -272,7 +276,9 @@ class TierRule:
 
 @dataclass(frozen=True, slots=True)
 class TierPolicy:
-    """An (Cluster)ExtendedNetworkPolicy or a ClusterNetworkPolicy. ``nodes`` limits it to pods on matching nodes; None: all."""
+    """An (Cluster)ExtendedNetworkPolicy or a ClusterNetworkPolicy. ``nodes`` limits it to pods on matching nodes;
+    None: all.
+    """
 
     kind: Kind
     namespace: str
@@ -297,5 +303,7 @@ _RANK = {Kind.EXTENDED: 0, Kind.CLUSTER_EXTENDED: 0, Kind.CLUSTER: 1, Kind.NETWO
 
 
 def evaluation_order(policy: TierPolicy) -> tuple[int, int, int, str, str]:
-    """Sort key of tier policies: tier, priority, then ClusterExtendedNetworkPolicy before ClusterNetworkPolicy, namespace, name."""
+    """Sort key of tier policies: tier, priority, then ClusterExtendedNetworkPolicy before ClusterNetworkPolicy,
+    namespace, name.
+    """
     return (policy.tier, policy.priority, _RANK[policy.kind], policy.namespace, policy.name)

@@ -1,8 +1,9 @@
 """A node's rule set: all that its agent needs to know, and nothing else.
 
-A packet is judged for the egress of its source and for the ingress of its destination, each by the class of the local pod that
-owns the address. Within a class the tiers are walked in order (``Tier``); rules of a tier other than NetworkPolicy are an
-ordered list where the first match decides, NetworkPolicy rules are a union of Accepts followed by a deny when ``isolation`` is set.
+A packet is judged for the egress of its source and for the ingress of its destination, each by the class of the local
+pod that owns the address. Within a class the tiers are walked in order (``Tier``); rules of a tier other than
+NetworkPolicy are an ordered list where the first match decides, NetworkPolicy rules are a union of Accepts followed by
+a deny when ``isolation`` is set.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ class PortMember:
 
 @dataclass(frozen=True, slots=True)
 class PortGroup:
-    """(address, protocol, port) triples of destinations: an egress named port, or a Service's endpoints. Never a cross product."""
+    """(address, protocol, port) triples of destinations: an egress named port, or a Service's endpoints. Never a cross
+    product.
+    """
 
     name: str
     description: str
@@ -40,9 +43,9 @@ class PortGroup:
 class Match:
     """What a rule matches.
 
-    ``(any_peer or peer in groups or peer in blocks) and (any_port or port in ports)``, or (egress only) the destination's
-    (address, protocol, port) in one of ``port_groups``. The peer is the source in ingress, the destination in egress. Group
-    fields hold names. Everything empty and nothing "any": matches no packet.
+    ``(any_peer or peer in groups or peer in blocks) and (any_port or port in ports)``, or (egress only) the
+    destination's (address, protocol, port) in one of ``port_groups``. The peer is the source in ingress, the
+    destination in egress. Group fields hold names. Everything empty and nothing "any": matches no packet.
     """
 
     any_peer: bool = False
@@ -63,7 +66,9 @@ class RuleLog:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of a class. ``id`` names it in ``NodeRuleSet.rules``, nft comments and log records. ``log`` None: unrecorded."""
+    """One rule of a class. ``id`` names it in ``NodeRuleSet.rules``, nft comments and log records. ``log`` None:
+    unrecorded.
+    """
 
     id: str
     tier: Tier
@@ -75,8 +80,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """The deny that ends the NetworkPolicy tier. ``policies`` are those that isolate ("namespace/name", sorted, at most 8),
-    ``count`` how many there are in all."""
+    """The deny that ends the NetworkPolicy tier. ``policies`` are those that isolate ("namespace/name", sorted, at
+    most 8), ``count`` how many there are in all."""
 
     id: str
     policies: tuple[str, ...]
@@ -93,7 +98,9 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class RuleClass:
-    """Pods with the same effective rules in one direction. ``rules`` are in order of evaluation (tier, then order in it)."""
+    """Pods with the same effective rules in one direction. ``rules`` are in order of evaluation (tier, then order in
+    it).
+    """
 
     name: str
     direction: Direction
@@ -115,7 +122,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class RuleRef:
-    """Where a rule id comes from: ``rule`` is its name, or its place (``ingress[0]``); ``label`` is the user's log label."""
+    """Where a rule id comes from: ``rule`` is its name, or its place (``ingress[0]``); ``label`` is the user's log
+    label.
+    """
 
     id: str
     kind: Kind
@@ -128,7 +137,9 @@ class RuleRef:
 
 @dataclass(frozen=True, slots=True)
 class NodeRuleSet:
-    """One object, one atomic unit for a node. All tuples sorted by name or id, so that equal input gives equal bytes."""
+    """One object, one atomic unit for a node. All tuples sorted by name or id, so that equal input gives equal
+    bytes.
+    """
 
     node: str
     groups: tuple[AddressGroup, ...] = ()
