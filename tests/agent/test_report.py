@@ -19,6 +19,7 @@ AT = "2026-01-01T00:00:10Z"
 
 
 def condition(state: State, kind: str) -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = [each for each in status(state, [], AT)["conditions"] if each["type"] == kind]
     return found
 
