@@ -34,7 +34,13 @@ class LabelSelectorRequirement(Wire, frozen=True):
     """One condition on one label."""
 
     key: Annotated[str, Meta(description="Label key that the condition is about.")]
-    operator: Annotated[str, Meta(description="In, NotIn, Exists or DoesNotExist.")]
+    operator: Annotated[
+        str,
+        Meta(
+            description="In, NotIn, Exists or DoesNotExist.",
+            extra_json_schema={"enum": [str(one) for one in Operator]},
+        ),
+    ]
     values: Annotated[
         list[str] | None,
         Meta(description="Values for In and NotIn (at least one); left out for Exists and DoesNotExist."),

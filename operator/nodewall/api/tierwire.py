@@ -15,9 +15,6 @@ from nodewall.api.networkpolicy import IpBlockWire
 from nodewall.api.parsed import Wire
 from nodewall.model.policy import Action, DenyWith, Mode
 
-GROUP, VERSION = "nodewall.io", "v1alpha1"
-CLUSTER_NETWORK_POLICY_API = "policy.networking.k8s.io/v1alpha2"
-
 
 def _schema(description: str = "", **keywords: Any) -> Meta:
     """Schema keywords that reading does not enforce."""
@@ -27,9 +24,12 @@ def _schema(description: str = "", **keywords: Any) -> Meta:
 RULES, PEERS, NETWORKS, EXCEPTS = 25, 25, 25, 25
 """Limits of lists at the door; the cost budget of CEL rules depends on them."""
 
+CIDR_LENGTH = 43
+"""Characters of the longest spelling. Every string of this length is checked to be a CIDR at the door."""
+
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 Byte = Annotated[int, Meta(ge=0, le=255)]
-Cidr = Annotated[str, _schema("A CIDR like 10.0.0.0/8 or fd00::/8.", maxLength=43)]
+Cidr = Annotated[str, _schema("A CIDR like 10.0.0.0/8 or fd00::/8.", maxLength=CIDR_LENGTH)]
 Name = Annotated[str, Meta(min_length=1), _schema(maxLength=253)]
 
 # --- peers ------------------------------------------------------------------------------------------------------------
@@ -61,6 +61,12 @@ class ObjectName(Wire, frozen=True):
 
 class IpBlock(IpBlockWire, frozen=True):
     """Addresses of a CIDR without some smaller CIDRs inside of it; pod addresses are matched too."""
+
+    cidr: Annotated[Cidr, Meta(description="Addresses, like 10.0.0.0/8 or fd00::/8.")]
+    except_: Annotated[
+        Annotated[list[Cidr], _schema(maxItems=EXCEPTS)] | None,
+        Meta(description="CIDRs inside of cidr that are left out."),
+    ] = msgspec.field(default=None, name="except")
 
 
 class ClusterIngressPeer(Wire, frozen=True):
