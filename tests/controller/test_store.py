@@ -2,7 +2,8 @@
 
 import pytest
 
-from nodewall.controller.store import FAREWELL_SECONDS, Store, StoredPolicy, Table
+from nodewall.compile.changes import Change, Input
+from nodewall.controller.store import FAREWELL_SECONDS, Store, StoredPolicy
 from nodewall.model.cluster import Namespace, Pod
 from nodewall.model.labels import Labels, Operator, Requirement, Selector
 from nodewall.model.policy import NOBODY, Kind, NetworkPolicy, PolicyRef, Subject, Tier, TierPolicy
@@ -40,27 +41,26 @@ REF = network_policy().ref
 GOING = Namespace("shop", terminating=True)
 
 
-def test_an_edit_names_the_table_the_key_and_both_values() -> None:
+def test_a_change_names_the_collection_the_key_and_the_value() -> None:
     store = Store()
-    (edit,) = store.pod(OPEN.key, OPEN)
-    assert (edit.table, edit.key, edit.old, edit.new) == (Table.PODS, ("shop", "p1"), None, OPEN)
+    assert store.pod(OPEN.key, OPEN) == [Change(Input.POD, ("shop", "p1"), OPEN)]
     assert store.state.pods[("shop", "p1")] == OPEN
 
 
-def test_the_same_again_is_no_edit(store: Store) -> None:
+def test_the_same_again_is_no_change(store: Store) -> None:
     assert store.pod(OPEN.key, OPEN) == []
     assert store.policy(REF, network_policy(generation=2), 0.0) == []
     assert store.policies[REF].generation == 2
 
 
-def test_what_was_not_there_is_no_edit_when_it_goes() -> None:
+def test_what_was_not_there_is_no_change_when_it_goes() -> None:
     assert Store().pod(("a", "b"), None) == []
 
 
 def test_each_kind_has_its_place(store: Store) -> None:
     tier = tier_policy()
-    (edit,) = store.policy(tier.ref, tier, 0.0)
-    assert edit.table is Table.TIER_POLICIES
+    (change,) = store.policy(tier.ref, tier, 0.0)
+    assert change.kind is Input.TIER_POLICY
     assert store.state.tier_policies == {tier.ref: tier.value}
     assert set(store.state.network_policies) == {("shop", "np")}
 
@@ -103,8 +103,8 @@ def test_deletion_ends_the_past_too(store: Store) -> None:
 
 
 def test_a_deleted_policy_opens_at_once_while_its_namespace_lives(store: Store) -> None:
-    (edit,) = store.policy(REF, None, 0.0)
-    assert edit.new is None
+    (change,) = store.policy(REF, None, 0.0)
+    assert change.new is None
     assert in_force(store) == []
 
 
@@ -124,8 +124,8 @@ def test_it_ends_with_the_last_pod(store: Store) -> None:
     assert len(in_force(store)) == 1
     store.namespace("shop", None, 2.0)
     assert len(in_force(store)) == 1
-    edits = store.pod(second.key, None)
-    assert [edit.table for edit in edits] == [Table.PODS, Table.NETWORK_POLICIES]
+    changes = store.pod(second.key, None)
+    assert [change.kind for change in changes] == [Input.POD, Input.NETWORK_POLICY]
     assert in_force(store) == []
 
 
@@ -138,8 +138,8 @@ def test_it_ends_at_once_without_pods(store: Store) -> None:
 
 def test_it_comes_back_when_the_end_of_the_namespace_is_seen_late(store: Store) -> None:
     store.policy(REF, None, 0.0)
-    (_, edit) = store.namespace("shop", GOING, 0.1)
-    assert edit.new == network_policy().value
+    (_, change) = store.namespace("shop", GOING, 0.1)
+    assert change.new == network_policy().value
     store.pod(OPEN.key, None)
     assert in_force(store) == []
 

@@ -1,18 +1,18 @@
 """Changes go into the compiler; the nodes that become dirty wait for quiet, are compiled and written.
 
-All of it runs in one event loop, and nothing between two awaits is slow: edits are taken in at one go, so what is
-compiled is never half of a batch, and each node is compiled at the moment its write begins, so the newest state wins.
+One task takes changes in and compiles, so a rule set is never made of half a batch; only the writes run beside it. A
+node is compiled at the moment its write begins, so the newest state wins.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
+from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.controller.publish import OversizedError, Publisher, Result
 from nodewall.controller.schedule import Pace, Schedule
-from nodewall.controller.store import Edit, Table
-from nodewall.kube.clock import Clock, backoff
+from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import NodeRuleSet
@@ -26,23 +26,23 @@ HANDS = 16
 class Compiler(Protocol):
     """Keeps what it needs of the cluster, and compiles any node at any time."""
 
-    def apply(self, edits: Sequence[Edit]) -> Mapping[str, bool]:
-        """Take changes in. Returns the nodes whose rule set may differ now; True: at once, for a new local pod."""
+    def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
+        """Take changes in, step by step; returns the nodes whose rule set may differ now. In between none is valid."""
         ...
 
-    def rule_set(self, node: str) -> NodeRuleSet:
-        """The node's rule set."""
+    def ruleset(self, node: str) -> NodeRuleSet:
+        """The rule set of a known Node; ``KeyError`` for any other."""
         ...
 
 
 class Watcher(Protocol):
     """Who counts, logs, and tells the policies' authors. Called from the loop, and must not block."""
 
-    def dirty(self, nodes: int) -> None:
+    def waiting(self, nodes: int) -> None:
         """So many nodes wait or are being written."""
         ...
 
-    def compiled(self, node: str, seconds: float) -> None:
+    def compiled(self, seconds: float) -> None:
         """A node was compiled."""
         ...
 
@@ -64,61 +64,52 @@ class Watcher(Protocol):
 
 
 class Loop:
-    """``feed`` and ``check`` are called by the mirrors; ``run`` does the rest until it is cancelled."""
+    """``feed`` and ``saw`` are called by the mirrors, and ``run`` does the rest until it is cancelled."""
 
     def __init__(
-        self,
-        nodes: Mapping[str, Node],
-        compiler: Compiler,
-        publisher: Publisher,
-        watcher: Watcher,
-        clock: Clock,
-        pace: Pace | None = None,
+        self, compiler: Compiler, publisher: Publisher, watcher: Watcher, clock: Clock, pace: Pace | None = None
     ) -> None:
-        self._nodes, self._compiler, self._publisher = nodes, compiler, publisher
+        self._compiler, self._publisher = compiler, publisher
         self._watcher, self._clock = watcher, clock
         self._schedule = Schedule[str](pace or Pace(), HANDS)
-        self._edits: list[Edit] = []
+        self._changes: list[Change] = []
+        self._nodes: dict[str, Node] = {}
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._open = False
 
-    def feed(self, edits: Iterable[Edit]) -> None:
+    def feed(self, changes: Iterable[Change]) -> None:
         """The cluster changed."""
-        self._edits.extend(edits)
-        self._wake.set()
-
-    def check(self, node: str) -> None:
-        """The node's object is not what was published, or its node is new or gone: see to it at once."""
-        self._mark(node, urgent=True)
+        self._changes.extend(changes)
         self._wake.set()
 
     def saw(self, node: str, *, as_published: bool) -> None:
-        """The node's object changed or went. A difference that no write of ours explains is somebody else's doing."""
+        """The node's object changed or went. What no write of ours explains is somebody else's doing, and is undone."""
         if as_published or not self._open:
             return
         if node not in self._schedule and node in self._nodes:
             self._watcher.repairing(node)
-        self.check(node)
+        self._mark(node, urgent=True)
+        self._wake.set()
 
     async def run(self, listed: asyncio.Event) -> None:
         """Publish. Nothing is written before ``listed`` is set: every input has been mirrored as a whole."""
         await listed.wait()
-        self._take_in()
+        await self._take_in()
         for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
             self._mark(node, urgent=False)
         self._open = True
         async with asyncio.TaskGroup() as writes:
             while True:
                 await self._sleep()
-                self._take_in()
+                await self._take_in()
                 for node in self._schedule.take(self._clock.monotonic()):
-                    writes.create_task(self._bring(node))
-                self._watcher.dirty(len(self._schedule))
+                    self._begin(node, writes)
+                self._watcher.waiting(len(self._schedule))
 
     async def _sleep(self) -> None:
-        """Until something is due or changed."""
+        """Until something is due or has changed."""
         at = self._schedule.wakes_at()
         timeout = None if at is None else max(at - self._clock.monotonic(), 0)
         try:
@@ -128,52 +119,79 @@ class Loop:
             return
         self._wake.clear()
 
-    def _take_in(self) -> None:
-        edits, self._edits = self._edits, []
-        if not edits:
+    async def _take_in(self) -> None:
+        changes, self._changes = self._changes, []
+        if not changes:
             return
-        for node, urgent in self._compiler.apply(edits).items():
-            self._mark(node, urgent=urgent)
-        for edit in edits:
-            if edit.table is Table.NODES:
-                self._mark(edit.key, urgent=True)
+        for change in changes:
+            if change.kind is Input.NODE:
+                self._note_node(str(change.key), change.new)
+        steps, breath = self._compiler.steps(changes), Breath(self._clock)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                self._mark_all(done.value)
+                return
+            await breath.take()
+
+    def _note_node(self, name: str, node: object) -> None:
+        if isinstance(node, Node):
+            self._nodes[name] = node
+        else:
+            self._nodes.pop(name, None)
+        # Not only when its rule set differs: the object has to come and go with its Node, and names it as its owner.
+        self._mark(name, urgent=True)
+
+    def _mark_all(self, dirty: Dirty) -> None:
+        for node, reason in sorted(dirty.items(), key=lambda each: each[1]):
+            self._mark(node, urgent=reason is Reason.NEW_POD)
 
     def _mark(self, node: str, *, urgent: bool) -> None:
         now = self._clock.monotonic()
         self._since.setdefault(node, now)
         self._schedule.mark(node, now, urgent=urgent)
 
-    async def _bring(self, node: str) -> None:
-        since = self._since.pop(node, self._clock.monotonic())
-        try:
-            result = await self._publish(node)
-        except OversizedError as error:
-            self._settle(node)
-            self._watcher.oversized(error)
-        except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
-            self._since.setdefault(node, since)
-            self._fail(node, error)
-        else:
-            self._settle(node)
-            self._watcher.published(node, result, self._clock.monotonic() - since)
-        finally:
-            self._wake.set()
-
-    async def _publish(self, name: str) -> Result:
+    def _begin(self, name: str, writes: asyncio.TaskGroup) -> None:
+        since = self._since.pop(name, self._clock.monotonic())
         node = self._nodes.get(name)
-        if node is None:
-            return await self._publisher.remove(name)
+        try:
+            rule_set = None if node is None else self._compile(name)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
+            self._fail(name, error, since)
+            return
+        writes.create_task(self._bring(name, node, rule_set, since))
+
+    def _compile(self, node: str) -> NodeRuleSet:
         started = self._clock.monotonic()
-        rule_set = self._compiler.rule_set(name)
-        self._watcher.compiled(name, self._clock.monotonic() - started)
-        return await self._publisher.publish(node, rule_set)
+        rule_set = self._compiler.ruleset(node)
+        self._watcher.compiled(self._clock.monotonic() - started)
+        return rule_set
+
+    async def _bring(self, name: str, node: Node | None, rule_set: NodeRuleSet | None, since: float) -> None:
+        try:
+            if node is None or rule_set is None:
+                result = await self._publisher.remove(name)
+            else:
+                result = await self._publisher.publish(node, rule_set)
+        except OversizedError as error:
+            self._settle(name)
+            self._watcher.oversized(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(name, error, since)
+        else:
+            self._settle(name)
+            self._watcher.published(name, result, self._clock.monotonic() - since)
 
     def _settle(self, node: str) -> None:
         self._failures.pop(node, None)
         self._schedule.done(node)
+        self._wake.set()
 
-    def _fail(self, node: str, error: Exception) -> None:
+    def _fail(self, node: str, error: Exception, since: float) -> None:
         failures = self._failures[node] = self._failures.get(node, 0) + 1
+        self._since[node] = since
+        self._wake.set()
         if isinstance(error, ApiError) and error.permanent:
             self._schedule.done(node)
             self._watcher.failed(node, error, None)

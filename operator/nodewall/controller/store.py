@@ -11,10 +11,11 @@ Nothing here waits, reads a clock or fails.
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from nodewall.compile.changes import Change, Input, Key
+from nodewall.controller.status import UNKNOWN, PolicyStatus
 from nodewall.model.cluster import ClusterState, EndpointSlice, Namespace, NamespacedName, Node, Pod, Service
 from nodewall.model.errors import Problem
 from nodewall.model.policy import Kind, NetworkPolicy, PolicyRef, TierPolicy
@@ -24,28 +25,6 @@ Policy = NetworkPolicy | TierPolicy
 FAREWELL_SECONDS = 10.0
 """How long a deleted policy may come back into force because its namespace turns out to be going as well. The two are
 watched separately, so the end of the policy can be seen before the end of the namespace that caused it."""
-
-
-class Table(StrEnum):
-    """The mappings of ``ClusterState``, by name."""
-
-    PODS = "pods"
-    NAMESPACES = "namespaces"
-    NODES = "nodes"
-    SERVICES = "services"
-    SLICES = "slices"
-    NETWORK_POLICIES = "network_policies"
-    TIER_POLICIES = "tier_policies"
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One entry of one mapping changed. ``old`` None: it is new; ``new`` None: it is gone."""
-
-    table: Table
-    key: Any
-    old: Any
-    new: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +37,7 @@ class StoredPolicy:
     value: Policy
     problems: tuple[Problem, ...] = ()
     subject_broken: bool = False
+    status: PolicyStatus = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,46 +53,46 @@ class Store:
     API."""
 
     def __init__(self) -> None:
-        self._tables: dict[Table, dict[Any, Any]] = {table: {} for table in Table}
+        self._tables: dict[Input, dict[Any, Any]] = {kind: {} for kind in Input}
         self._policies: dict[PolicyRef, StoredPolicy] = {}
         self._accepted: dict[PolicyRef, tuple[str, Policy]] = {}
         self._pods_of = Counter[str]()
         self._farewells: defaultdict[str, dict[PolicyRef, _Farewell]] = defaultdict(dict)
         self._held: defaultdict[str, set[PolicyRef]] = defaultdict(set)
-        self.state = ClusterState(**{table.value: MappingProxyType(self._tables[table]) for table in Table})
+        self.state = ClusterState(**{kind.value: MappingProxyType(self._tables[kind]) for kind in Input})
         self.policies: Mapping[PolicyRef, StoredPolicy] = MappingProxyType(self._policies)
 
-    def pod(self, key: NamespacedName, pod: Pod | None) -> list[Edit]:
+    def pod(self, key: NamespacedName, pod: Pod | None) -> list[Change]:
         """A pod."""
-        edits = self._set(Table.PODS, key, pod)
-        for edit in edits:
-            self._pods_of[key[0]] += (edit.new is not None) - (edit.old is not None)
+        known = key in self._tables[Input.POD]
+        changes = self._set(Input.POD, key, pod)
+        self._pods_of[key[0]] += (pod is not None) - known
         if self._pods_of[key[0]]:
-            return edits
+            return changes
         del self._pods_of[key[0]]
-        return edits + self._release(key[0])
+        return changes + self._release(key[0])
 
-    def namespace(self, name: str, namespace: Namespace | None, now: float) -> list[Edit]:
+    def namespace(self, name: str, namespace: Namespace | None, now: float) -> list[Change]:
         """A namespace. One that is going brings its last policies back into force; one that is alive lets go of them.
 
         ``now`` is seconds of a monotonic clock.
         """
-        edits = self._set(Table.NAMESPACES, name, namespace)
-        return edits + (self._release(name) if self._alive(name) else self._recall(name, now))
+        changes = self._set(Input.NAMESPACE, name, namespace)
+        return changes + (self._release(name) if self._alive(name) else self._recall(name, now))
 
-    def node(self, name: str, node: Node | None) -> list[Edit]:
+    def node(self, name: str, node: Node | None) -> list[Change]:
         """A node."""
-        return self._set(Table.NODES, name, node)
+        return self._set(Input.NODE, name, node)
 
-    def service(self, key: NamespacedName, service: Service | None) -> list[Edit]:
+    def service(self, key: NamespacedName, service: Service | None) -> list[Change]:
         """A Service."""
-        return self._set(Table.SERVICES, key, service)
+        return self._set(Input.SERVICE, key, service)
 
-    def slice(self, key: NamespacedName, found: EndpointSlice | None) -> list[Edit]:
+    def slice(self, key: NamespacedName, found: EndpointSlice | None) -> list[Change]:
         """An EndpointSlice."""
-        return self._set(Table.SLICES, key, found)
+        return self._set(Input.SLICE, key, found)
 
-    def policy(self, ref: PolicyRef, stored: StoredPolicy | None, now: float) -> list[Edit]:
+    def policy(self, ref: PolicyRef, stored: StoredPolicy | None, now: float) -> list[Change]:
         """A policy of any kind. ``now`` is seconds of a monotonic clock."""
         if stored is None:
             return self._part_from(ref, now)
@@ -139,7 +119,7 @@ class Store:
         uid, policy = self._accepted.get(stored.ref, ("", None))
         return policy if uid == stored.uid else None
 
-    def _part_from(self, ref: PolicyRef, now: float) -> list[Edit]:
+    def _part_from(self, ref: PolicyRef, now: float) -> list[Change]:
         self._policies.pop(ref, None)
         self._accepted.pop(ref, None)
         policy = self._in_force(ref)
@@ -156,18 +136,18 @@ class Store:
         found = self.state.namespaces.get(namespace)
         return found is not None and not found.terminating
 
-    def _recall(self, namespace: str, now: float) -> list[Edit]:
+    def _recall(self, namespace: str, now: float) -> list[Change]:
         if not self._pods_of[namespace]:
             return self._release(namespace)
         self._forget_farewells(now)
-        edits: list[Edit] = []
+        changes: list[Change] = []
         for ref, farewell in self._farewells.pop(namespace, {}).items():
             self._held[namespace].add(ref)
-            edits += self._enforce(ref, farewell.policy)
-        return edits
+            changes += self._enforce(ref, farewell.policy)
+        return changes
 
-    def _release(self, namespace: str) -> list[Edit]:
-        return [edit for ref in sorted(self._held.pop(namespace, ())) for edit in self._enforce(ref, None)]
+    def _release(self, namespace: str) -> list[Change]:
+        return [change for ref in sorted(self._held.pop(namespace, ())) for change in self._enforce(ref, None)]
 
     def _forget_farewells(self, now: float) -> None:
         for namespace, farewells in list(self._farewells.items()):
@@ -179,16 +159,16 @@ class Store:
     # -- the tables
 
     def _in_force(self, ref: PolicyRef) -> Policy | None:
-        table, key = _place(ref)
-        policy: Policy | None = self._tables[table].get(key)
+        kind, key = _place(ref)
+        policy: Policy | None = self._tables[kind].get(key)
         return policy
 
-    def _enforce(self, ref: PolicyRef, policy: Policy | None) -> list[Edit]:
-        table, key = _place(ref)
-        return self._set(table, key, policy)
+    def _enforce(self, ref: PolicyRef, policy: Policy | None) -> list[Change]:
+        kind, key = _place(ref)
+        return self._set(kind, key, policy)
 
-    def _set(self, table: Table, key: Any, new: Any) -> list[Edit]:
-        objects = self._tables[table]
+    def _set(self, kind: Input, key: Any, new: Any) -> list[Change]:
+        objects = self._tables[kind]
         old = objects.get(key)
         if old == new:
             return []
@@ -196,10 +176,10 @@ class Store:
             del objects[key]
         else:
             objects[key] = new
-        return [Edit(table, key, old, new)]
+        return [Change(kind, key, new)]
 
 
-def _place(ref: PolicyRef) -> tuple[Table, Any]:
+def _place(ref: PolicyRef) -> tuple[Input, Key]:
     if ref.kind is Kind.NETWORK_POLICY:
-        return Table.NETWORK_POLICIES, (ref.namespace, ref.name)
-    return Table.TIER_POLICIES, ref
+        return Input.NETWORK_POLICY, (ref.namespace, ref.name)
+    return Input.TIER_POLICY, ref

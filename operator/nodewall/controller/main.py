@@ -1,0 +1,166 @@
+"""``nodewall controller``: the parts put together, and what a process owes its surroundings.
+
+What is missing (a permission, the API server, a CustomResourceDefinition) is said in one line and tried again.
+Nothing is published before every input has been listed. What ends the controller, besides a signal, is an option that
+cannot be understood, credentials that lead nowhere, a port that is taken, or a mistake in the program.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from nodewall import __version__
+from nodewall.compile.changes import Change
+from nodewall.compile.incremental import Compiler
+from nodewall.compile.settings import Settings
+from nodewall.controller import mirror, options, rulesets
+from nodewall.controller.handlers import Shell
+from nodewall.controller.loop import Loop
+from nodewall.controller.mirror import AnyReflector
+from nodewall.controller.options import Options
+from nodewall.controller.publish import Published, Publisher
+from nodewall.controller.store import Store, StoredPolicy
+from nodewall.controller.telling import ApiEvents, Mirroring, Publishing
+from nodewall.kube import credentials
+from nodewall.kube.clock import Clock, SystemClock, backoff
+from nodewall.kube.credentials import Credentials
+from nodewall.kube.errors import CredentialsError
+from nodewall.kube.http import Session, connect
+from nodewall.kube.resource import Resource
+from nodewall.model.errors import BadInputError, NodewallError
+from nodewall.model.policy import PolicyRef
+from nodewall.telemetry import logs, metrics, web
+from nodewall.telemetry.events import Deduplication, EventWriter, Reporter
+from nodewall.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "nodewall-controller"
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def controller(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """``nodewall controller``: until a signal. Returns the exit code."""
+    try:
+        chosen = options.controller(arguments, environ)
+    except BadInputError as error:
+        print(f"nodewall: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return WRONG_USE
+    logs.configure(chosen.log_level, chosen.log_format)
+    try:
+        asyncio.run(_until_signal(chosen, environ))
+    except NodewallError as error:
+        log.critical("%s", error)
+        return FAILED
+    return DONE
+
+
+async def _until_signal(chosen: Options, environ: Mapping[str, str]) -> None:
+    work = asyncio.create_task(_run(chosen, environ))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        log.info("stopped; every node keeps what it enforces")
+
+
+async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
+    log.info("starting", extra={"fields": {"version": __version__}})
+    clock, counters, progress = SystemClock(), Metrics(metrics.CONTROLLER, __version__), Listing()
+    pages = web.Pages(lambda: (), progress.missing, counters.exposition)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(web.serve(pages, chosen.health, chosen.metrics))
+        except OSError as error:
+            raise NodewallError(f"cannot serve health and metrics: {error}") from error
+        found = await _credentials(chosen, environ, clock)
+        session = await stack.enter_async_context(connect(found, user_agent=f"{COMPONENT}/{__version__}"))
+        await Controller(chosen, environ, session, counters, clock).run(progress)
+
+
+async def _credentials(chosen: Options, environ: Mapping[str, str], clock: Clock) -> Credentials:
+    """A token may be mounted late and a kubeconfig mended: tried again for as long as it takes."""
+    failures = 0
+    while True:
+        try:
+            return credentials.find(chosen.kubeconfig, environ=environ)
+        except CredentialsError as error:
+            failures += 1
+            delay = backoff(failures, clock.chance())
+            fields = {"next_try_seconds": round(delay, 1)}
+            log.warning("there is no way to the API server: %s", error, extra={"fields": fields})
+            await clock.sleep(delay)
+
+
+class Listing:
+    """Which kinds have been mirrored as a whole; until all have been, nothing is published and we are not ready."""
+
+    def __init__(self) -> None:
+        self._reflectors: dict[Resource, AnyReflector] = {}
+        self.done = asyncio.Event()
+
+    async def watch(self, reflectors: Mapping[Resource, AnyReflector]) -> None:
+        """Returns when everything is listed."""
+        self._reflectors = dict(reflectors)
+        for reflector in reflectors.values():
+            await reflector.synced.wait()
+        self.done.set()
+
+    def missing(self) -> list[str]:
+        """What is not listed yet."""
+        if not self._reflectors:
+            return ["there is no way to the API server yet"]
+        late = [each.title for each, reflector in self._reflectors.items() if not reflector.synced.is_set()]
+        return [f"{title} have not been listed yet" for title in late]
+
+
+class Controller:
+    """The parts of a running controller."""
+
+    def __init__(
+        self, chosen: Options, environ: Mapping[str, str], session: Session, counters: Metrics, clock: Clock
+    ) -> None:
+        self._session, self._metrics, self._clock = session, counters, clock
+        reporter = Reporter(COMPONENT, environ.get("POD_NAME") or socket.gethostname())
+        self._events = EventWriter(ApiEvents(session), Deduplication(reporter), counters)
+        self._store = Store()
+        self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
+        settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
+        self._loop = Loop(Compiler(settings), self._publisher, Publishing(counters, self._events), clock)
+        self._shell = Shell(self.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
+
+    async def run(self, listing: Listing) -> None:
+        """Until cancelled."""
+        table = mirror.rows(self._store, self, rulesets.Reader(), self._clock)
+        reflectors = mirror.reflect(self._session, table, Mirroring(self._metrics), self._clock)
+        async with asyncio.TaskGroup() as tasks:
+            for resource, reflector in reflectors.items():
+                tasks.create_task(reflector.run(), name=f"mirror {resource.title}")
+            tasks.create_task(self._events.run(), name="events")
+            tasks.create_task(self._shell.run(), name="kopf")
+            tasks.create_task(self._loop.run(listing.done), name="loop")
+            await listing.watch(reflectors)
+            self._metrics.set(metrics.SYNCED, 1)
+            log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
+
+    # -- what the mirrors and kopf tell
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """See ``mirror.Listener``."""
+        self._loop.feed(changes)
+
+    def policy(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
+        """See ``mirror.Listener``."""
+
+    def rule_set(self, node: str, published: Published | None) -> None:
+        """See ``mirror.Listener``."""
+        self._loop.saw(node, as_published=self._publisher.saw(node, published))
+
+    def touched(self, ref: PolicyRef) -> None:
+        """kopf saw somebody touch this policy."""

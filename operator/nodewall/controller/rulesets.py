@@ -1,0 +1,97 @@
+"""NodeRuleSet objects on the wire: read for what is really in them, written and removed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from nodewall.api import ruleset
+from nodewall.controller.publish import MANAGER, Encoded, Published
+from nodewall.kube.http import Session, Target
+from nodewall.kube.resource import NODE_RULE_SETS
+from nodewall.model.cluster import Node
+from nodewall.model.ruleset import NodeRuleSet
+
+
+def encode(rule_set: NodeRuleSet) -> Encoded:
+    """As it is written."""
+    return Encoded(*ruleset.encode_json(rule_set))
+
+
+class _Owner(msgspec.Struct):
+    kind: str = ""
+    uid: str = ""
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    uid: str = ""
+    generation: int = 0
+    owner_references: list[_Owner] = []
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    applied_digest: str | None = None
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+    spec: msgspec.Raw = msgspec.Raw(b"null")
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+class Reader:
+    """Reads objects as they come. A spec is hashed once per generation: reports of agents come far more often."""
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_Object).decode
+        self._hashed: dict[str, tuple[str, int, str]] = {}
+
+    def __call__(self, body: bytes | msgspec.Raw) -> tuple[str, Published]:
+        """(node, what is there). Raises for what is no NodeRuleSet; one without a usable spec has no content."""
+        found = self._decode(body)
+        meta = found.metadata
+        owner = next((each.uid for each in meta.owner_references if each.kind == "Node"), "")
+        content = self._content(meta, found.spec)
+        return meta.name, Published(meta.uid, content, owner, found.status.applied_digest or "")
+
+    def _content(self, meta: _Meta, spec: msgspec.Raw) -> str:
+        known = self._hashed.get(meta.name)
+        if known is not None and known[:2] == (meta.uid, meta.generation):
+            return known[2]
+        content = _content(msgspec.json.decode(spec))
+        self._hashed[meta.name] = (meta.uid, meta.generation, content)
+        return content
+
+
+def _content(spec: Any) -> str:
+    """The digest, when the spec states that of its own content; else ""."""
+    digest = ruleset.digest_of(spec)
+    return digest if isinstance(spec, Mapping) and spec.get("digest") == digest else ""
+
+
+class ApiRuleSets:
+    """``nodewall.controller.publish.RuleSetApi`` over a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def write(self, node: Node, wanted: Encoded) -> Published:
+        """See ``RuleSetApi``."""
+        body = {
+            "apiVersion": ruleset.API_VERSION,
+            "kind": ruleset.KIND,
+            "metadata": {"name": node.name, "ownerReferences": [_owner(node)]},
+            "spec": msgspec.Raw(wanted.spec),
+        }
+        meta = await self._session.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
+        return Published(meta.uid, wanted.digest, node.uid)
+
+    async def remove(self, name: str, uid: str) -> None:
+        """See ``RuleSetApi``."""
+        await self._session.delete(Target(NODE_RULE_SETS, name), uid)
+
+
+def _owner(node: Node) -> dict[str, str]:
+    """With the Node goes its object, should no controller be there to remove it."""
+    return {"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}

@@ -1,0 +1,157 @@
+"""What the controller says of itself: metrics, log lines and Events, each from the one place where it is known."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from nodewall.controller.publish import OversizedError, Result, Step
+from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
+from nodewall.kube.http import Session, Target
+from nodewall.kube.reflector import Identity
+from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES, Collection, Resource
+from nodewall.telemetry import metrics
+from nodewall.telemetry.events import EventWriter, Notice, Reason, Severity, Subject
+from nodewall.telemetry.metrics import Metrics, Outcome
+
+log = logging.getLogger(__name__)
+
+EVENTS = Resource("", "v1", "events")
+EVENT_MANAGER = "nodewall-controller-events"
+INSTALL = "kubectl apply -f manifests/"
+
+_OUTCOMES = {
+    Step.LEAVE: Outcome.UNCHANGED,
+    Step.WRITE: Outcome.DONE,
+    Step.REMOVE: Outcome.DONE,
+    Step.REFUSE: Outcome.TOO_LARGE,
+}
+
+
+class ApiEvents:
+    """``EventSink`` over a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def write_event(self, event: Mapping[str, object]) -> None:
+        """See ``EventSink``."""
+        metadata = event["metadata"]
+        assert isinstance(metadata, Mapping)  # noqa: S101 - for the type checker
+        await self._session.apply(Target(EVENTS, metadata["name"], metadata["namespace"]), event, EVENT_MANAGER)
+
+
+class Publishing:
+    """``Watcher`` of the loop."""
+
+    def __init__(self, counters: Metrics, events: EventWriter) -> None:
+        self._metrics, self._events = counters, events
+        self._oversized: set[str] = set()
+
+    @property
+    def oversized_nodes(self) -> frozenset[str]:
+        """Nodes that keep an older rule set because the new one is too large."""
+        return frozenset(self._oversized)
+
+    def waiting(self, nodes: int) -> None:
+        """See ``Watcher``."""
+        self._metrics.set(metrics.DIRTY_NODES, nodes)
+
+    def compiled(self, seconds: float) -> None:
+        """See ``Watcher``."""
+        self._metrics.observe(metrics.COMPILE_SECONDS, seconds)
+
+    def published(self, node: str, result: Result, seconds: float) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.PUBLISHES, _OUTCOMES[result.step])
+        self._fits(node, fits=True)
+        if result.step is Step.REMOVE:
+            self._metrics.add(metrics.REMOVALS)
+            log.info("removed the rule set of a node that is gone", extra={"fields": {"node": node}})
+        if result.step is Step.WRITE:
+            self._metrics.observe(metrics.PUBLISH_SECONDS, seconds)
+            self._metrics.set(metrics.PUBLISHED_AT, time.time())
+            log.debug("wrote a rule set", extra={"fields": {"node": node, "digest": result.digest}})
+
+    def repairing(self, node: str) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.REPAIRS)
+        log.warning("somebody else changed a rule set; it is written again", extra={"fields": {"node": node}})
+        self._note(node, Reason.RULE_SET_REPAIRED, "its NodeRuleSet was changed by somebody else and is written again")
+
+    def oversized(self, error: OversizedError) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.PUBLISHES, Outcome.TOO_LARGE)
+        self._fits(error.node, fits=False)
+        log.error("%s", error, extra={"fields": {"node": error.node, "bytes": error.size}})
+        self._note(error.node, Reason.RULE_SET_TOO_LARGE, str(error))
+
+    def failed(self, node: str, error: Exception, delay: float | None) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.PUBLISHES, Outcome.FAILED)
+        fields = {"node": node, "next_try_seconds": delay}
+        if isinstance(error, ApiError):
+            log.warning("cannot write a rule set: %s", advice(error), extra={"fields": fields})
+        else:
+            log.error("cannot make a rule set", exc_info=error, extra={"fields": fields})
+
+    def _fits(self, node: str, *, fits: bool) -> None:
+        self._oversized = self._oversized - {node} if fits else self._oversized | {node}
+        self._metrics.set(metrics.OVERSIZED, len(self._oversized))
+
+    def _note(self, node: str, reason: Reason, message: str) -> None:
+        self._events.note(Notice(Subject("v1", "Node", node), Severity.WARNING, reason, message))
+
+
+class Mirroring:
+    """``Observer`` of the reflectors."""
+
+    def __init__(self, counters: Metrics) -> None:
+        self._metrics = counters
+        self._absent: set[str] = set()
+
+    def listed(self, collection: Collection, objects: int) -> None:
+        """See ``Observer``."""
+        self._absent.discard(collection.resource.title)
+        self._metrics.set(metrics.MIRRORED, objects, metrics.Resource(collection.resource.plural))
+        log.debug("listed", extra={"fields": {"resource": collection.resource.title, "objects": objects}})
+
+    def absent(self, collection: Collection) -> None:
+        """See ``Observer``."""
+        title = collection.resource.title
+        if title in self._absent:
+            return
+        self._absent.add(title)
+        if collection.resource == CLUSTER_NETWORK_POLICIES:
+            log.info("%s are not known to this cluster; they count when they are installed", title)
+        else:
+            log.error("the CustomResourceDefinition %s is missing; %s installs it", title, INSTALL)
+
+    def resumed(self, collection: Collection) -> None:
+        """See ``Observer``."""
+        self._count(collection, metrics.Cause.CLOSED)
+
+    def failed(self, collection: Collection, error: ApiError, delay: float) -> None:
+        """See ``Observer``."""
+        known = ((ExpiredError, metrics.Cause.EXPIRED), (SilentError, metrics.Cause.SILENT))
+        self._count(
+            collection, next((reason for kind, reason in known if isinstance(error, kind)), metrics.Cause.FAILED)
+        )
+        level = logging.DEBUG if isinstance(error, ExpiredError) else logging.WARNING
+        log.log(level, "%s", advice(error), extra={"fields": {"next_try_seconds": round(delay, 1)}})
+
+    def refused(self, collection: Collection, identity: Identity, error: Exception) -> None:
+        """See ``Observer``."""
+        fields = {"resource": collection.resource.title, "namespace": identity[0], "name": identity[1]}
+        log.error("an object could not be taken in", exc_info=error, extra={"fields": fields})
+
+    def _count(self, collection: Collection, reason: metrics.Cause) -> None:
+        self._metrics.add(metrics.WATCHES, metrics.Resource(collection.resource.plural), reason)
+
+
+def advice(error: ApiError) -> str:
+    """The error in one line, with what to do about it where that is known."""
+    if isinstance(error, ForbiddenError):
+        return f"{error}; a permission is missing: {INSTALL} grants it"
+    if isinstance(error, NotFoundError):
+        return f"{error}; if the CustomResourceDefinition is missing, {INSTALL} installs it"
+    return str(error)
