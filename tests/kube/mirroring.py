@@ -14,11 +14,13 @@ from nodewall.kube.errors import ApiError
 from nodewall.kube.http import Timeouts, connect
 from nodewall.kube.reflector import Change, Identity, Pace, Reflector, View
 from nodewall.kube.resource import PODS, Collection
-from tests.kube.fake_api import FakeApi
+from tests.kube.fake_api import FakeApi, pod
 
 Labels = tuple[tuple[str, str], ...]
 
 DEFAULT_PACE = Pace()
+BIG = Pace(page_size=1)
+"""Two objects are a collection too big to be listed when in doubt."""
 QUICK = Timeouts(connect=2.0, request=5.0, silence=0.3, watch_grace=5.0)
 
 
@@ -139,6 +141,12 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         await asyncio.sleep(0.005)
+
+
+def crowd(api: FakeApi) -> None:
+    """Pods x and y: a ``BIG`` collection."""
+    for name in "xy":
+        api.put(PODS, pod(name))
 
 
 async def appears(mirror: Mirrored, name: str) -> None:

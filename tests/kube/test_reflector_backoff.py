@@ -5,7 +5,7 @@ import pytest
 from nodewall.kube.errors import ApiError, ForbiddenError, ServerError, ThrottledError, UnauthorizedError
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import FakeApi, Garble, Refuse, pod
-from tests.kube.mirroring import mirrored, until, watching
+from tests.kube.mirroring import BIG, appears, crowd, mirrored, until, watching
 
 
 async def test_the_delay_doubles_to_half_a_minute() -> None:
@@ -50,12 +50,13 @@ async def test_a_refused_list_is_not_an_empty_one(status: int) -> None:
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
 async def test_a_refused_watch_resumes_without_a_list(status: int) -> None:
     async with FakeApi() as api:
+        crowd(api)
         api.fail("watch", Refuse(status), times=3)
-        async with mirrored(api) as mirror:
+        async with mirrored(api, pace=BIG) as mirror:
             await watching(api, mirror)
             api.put(PODS, pod("a"))
-            await until(lambda: mirror.names == {"a"})
-            assert mirror.seen.lists == [0]
+            await appears(mirror, "a")
+            assert mirror.seen.lists == [2]
             assert len(mirror.seen.failures) == 3
 
 

@@ -5,18 +5,19 @@ import asyncio
 from nodewall.kube.errors import SilentError
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import FakeApi, Silence, pod
-from tests.kube.mirroring import mirrored, until, watching
+from tests.kube.mirroring import BIG, appears, crowd, mirrored, watching
 
 
 async def test_a_silent_watch_is_closed_and_resumed() -> None:
     async with FakeApi() as api:
+        crowd(api)
         api.fail("watch", Silence())
-        async with mirrored(api) as mirror:
+        async with mirrored(api, pace=BIG) as mirror:
             await watching(api, mirror)
             api.put(PODS, pod("a"))
-            await until(lambda: mirror.names == {"a"})
+            await appears(mirror, "a")
             assert [type(error) for error in mirror.seen.failures] == [SilentError]
-            assert mirror.seen.lists == [0]
+            assert mirror.seen.lists == [2]
 
 
 async def test_bookmarks_alone_keep_a_watch_alive() -> None:

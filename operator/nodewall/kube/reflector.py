@@ -9,9 +9,10 @@ a resource does not exist.
 Two kinds of loss show no error at all, and are looked for:
 
 - A dead connection: no byte for ``Timeouts.silence``, although bookmarks come each minute.
-- An etcd restored from a backup: the server's resourceVersion is behind ours, and a watch from ours stays silent until
-  the numbers have caught up. After each break the server is asked for its version before the watch resumes. A restore
-  whose numbers have already caught up cannot be seen, hence a full list each ``Pace.relist``.
+- An etcd restored from a backup: a watch from our resourceVersion, which the server has not reached again, brings
+  nothing until it has. A restart of the server comes with it, so after each watch that ended early the place is in
+  doubt. A collection of one page is listed anew then, in one request. Before a bigger one resumes, the server is asked
+  for its version, also in one. If that has caught up with ours already, nothing can tell; hence ``Pace.relist``.
 """
 
 import asyncio
@@ -127,7 +128,7 @@ class Reflector(Generic[K, V]):
         self._objects: dict[K, V] = {}
         self._keys: dict[Identity, K] = {}
         self._version = ""  # "" = list first
-        self._doubt = False  # the server's version must be asked before a watch may resume
+        self._doubt = False  # the server may not be where it was when the watch ended
         self._failures = 0  # in a row
         self._events = 0
         self._listed_at = float("-inf")
@@ -202,7 +203,7 @@ class Reflector(Generic[K, V]):
     # -- following
 
     async def _follow(self) -> None:
-        if self._doubt and await self._server_is_behind():
+        if self._doubt and await self._is_lost():
             self._version = ""
             return
         self._doubt = False
@@ -215,7 +216,10 @@ class Reflector(Generic[K, V]):
                 self._failures = 0
         await self._resume(self._clock.monotonic() - started, seconds, fruitful=self._events != before)
 
-    async def _server_is_behind(self) -> bool:
+    async def _is_lost(self) -> bool:
+        """Whether our place in the stream cannot be trusted any more."""
+        if len(self._keys) <= self._pace.page_size:
+            return True
         return _is_older(await self._session.version_of(self._collection), self._version)
 
     async def _watch(self, seconds: int) -> None:
