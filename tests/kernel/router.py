@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from e2e import netns
+from e2e.command import run
+from e2e.waiting import until
 
 WORLD = "world"
 ROUTER_MAC = "02:00:00:00:00:01"
@@ -58,7 +60,14 @@ class Router:
         ]
         if commands:
             netns.batch(self.name, commands)
+        if own - self.own:
+            until("the node's own addresses are in use", lambda: self._has(own), within=10, every=0.002)
         self.routes, self.own = dict(routes), set(own)
+
+    def _has(self, own: set[str]) -> bool:
+        """IPv6 addresses come into use a moment after they were added."""
+        routes = run(["ip", "-n", self.name, "-6", "route", "show", "table", "local"])
+        return {address for address in own if ":" in address} <= set(routes.split())
 
 
 @contextmanager
