@@ -5,7 +5,7 @@ selectors, CIDRs and ports are matched here by code of its own, so that the two 
 """
 
 from nodewall.evaluate.packet import AddressParty, NodeParty, Packet, Party, PodParty, Traffic, party_of_address
-from nodewall.evaluate.question import ask
+from nodewall.evaluate.question import ask, packets
 from nodewall.evaluate.result import Explanation, Judgement, Step
 from nodewall.evaluate.text import as_object, explain
 from nodewall.evaluate.walk import evaluate
@@ -24,5 +24,6 @@ __all__ = [
     "ask",
     "evaluate",
     "explain",
+    "packets",
     "party_of_address",
 ]

@@ -34,13 +34,22 @@ def ask(
 
     Raises BadInputError when a name or the traffic cannot be read.
     """
-    ends = _named(state, source), _named(state, destination)
-    sent = parse_traffic(traffic, ends[1])
     found = [
-        evaluate(state, Packet(_party(state, ends[0], fam), _party(state, ends[1], fam), sent, via_service))
-        for fam in _families(ends, sent)
+        evaluate(state, packet) for packet in packets(state, source, destination, traffic, via_service=via_service)
     ]
     return tuple(found[:1]) if all(_same(one, found[0]) for one in found) else tuple(found)
+
+
+def packets(
+    state: ClusterState, source: str, destination: str, traffic: str, *, via_service: bool = False
+) -> tuple[Packet, ...]:
+    """What is asked about, one packet for each address family; raises like ``ask``."""
+    ends = _named(state, source), _named(state, destination)
+    sent = parse_traffic(traffic, ends[1])
+    return tuple(
+        Packet(_party(state, ends[0], fam), _party(state, ends[1], fam), sent, via_service)
+        for fam in _families(ends, sent)
+    )
 
 
 def _same(one: Explanation, other: Explanation) -> bool:

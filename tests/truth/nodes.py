@@ -1,0 +1,70 @@
+"""The nodes of a cluster, each with the table that its agent would apply, in the real kernel.
+
+A packet between two pods arrives when the tables of both their nodes let it through. Each node stands alone: what is
+not local to it is out in the world.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+from nodewall.compile import compile_all
+from nodewall.model.cluster import ClusterState, Phase, Pod
+from nodewall.model.ruleset import NodeRuleSet
+from nodewall.render import Settings, render, replace
+from tests.kernel.checker import Checker
+from tests.kernel.packets import Packet
+from tests.truth.flows import Flow, nodes_on_the_way
+
+_SETTINGS = Settings()
+
+
+class Nodes:
+    """One checker per node. ``judged`` counts packets."""
+
+    def __init__(self, checkers: Mapping[str, Checker]) -> None:
+        self._checkers = checkers
+        self.judged = 0
+
+    def program(self, state: ClusterState, settings: Settings = _SETTINGS) -> None:
+        """Compile, render and load what every node of ``state`` needs."""
+        for name, ruleset in compile_all(state).items():
+            self.load(state, name, ruleset, settings)
+
+    def load(self, state: ClusterState, name: str, ruleset: NodeRuleSet, settings: Settings = _SETTINGS) -> None:
+        checker = self._checkers[name]
+        local = [pod.addresses for pod in state.pods.values() if pod.node == name and _has_link(pod)]
+        checker.arrange(local, own=state.nodes[name].addresses)
+        checker.load(replace(render(ruleset, settings)).json())
+
+    def verdicts(self, state: ClusterState, flows: Sequence[Flow]) -> list[bool]:
+        """For each packet: do all nodes on its way let it through?"""
+        ways = [nodes_on_the_way(state, flow) for flow in flows]
+        passed = [True] * len(flows)
+        for name, checker in self._checkers.items():
+            indexes = [index for index, way in enumerate(ways) if name in way]
+            self.judged += len(indexes)
+            for index, verdict in zip(indexes, checker.verdicts(_packet(flows[i]) for i in indexes), strict=True):
+                passed[index] &= verdict
+        return passed
+
+
+def _has_link(pod: Pod) -> bool:
+    return not pod.host_network and pod.phase is not Phase.FINISHED
+
+
+def _packet(flow: Flow) -> Packet:
+    traffic = flow.traffic
+    return Packet(
+        flow.source,
+        flow.destination,
+        traffic.protocol,
+        dport=max(traffic.port, 0),
+        icmp_type=max(traffic.icmp_type, 0),
+        icmp_code=max(traffic.icmp_code, 0),
+    )
+
+
+@contextmanager
+def nodes(*names: str) -> Iterator[Nodes]:
+    with ExitStack() as stack:
+        yield Nodes({name: stack.enter_context(Checker()) for name in names})

@@ -1,0 +1,34 @@
+"""The evaluator gives the verdicts that a person gave."""
+
+import pytest
+
+from nodewall.evaluate import ask
+from tests.truth.case import Case
+from tests.truth.cases import ALL
+from tests.truth.matrix import report, wrong
+from tests.truth.reading import cluster_of, documents
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_evaluator_agrees_with_the_table(case: Case) -> None:
+    state = cluster_of(documents(case))
+    got = {
+        probe: [
+            found.allowed
+            for found in ask(state, probe.source, probe.destination, probe.traffic, via_service=probe.via_service)
+        ]
+        for probe in case.parsed_probes()
+    }
+    if wrong(got):
+        pytest.fail(report(case, got), pytrace=False)
+
+
+def test_every_table_has_its_own_name() -> None:
+    names = [case.name for case in ALL]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_no_table_asks_the_same_twice() -> None:
+    for case in ALL:
+        probes = [str(probe) for probe in case.parsed_probes()]
+        assert sorted(set(probes)) == sorted(probes), case.name

@@ -1,0 +1,33 @@
+"""The kernel gives the verdicts that a person gave, by the tables that compile and render make of the documents."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from tests.truth.case import Case, Probe
+from tests.truth.cases import ALL
+from tests.truth.flows import flows_of
+from tests.truth.matrix import report, wrong
+from tests.truth.nodes import Nodes, nodes
+from tests.truth.reading import cluster_of, documents
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Nodes]:
+    with nodes("n1", "n2") as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_kernel_agrees_with_the_table(case: Case, cluster: Nodes) -> None:
+    state = cluster_of(documents(case))
+    cluster.program(state)
+    sent = [(probe, flow) for probe in case.parsed_probes() for flow in flows_of(state, probe)]
+    got: dict[Probe, list[bool]] = defaultdict(list)
+    for (probe, _), verdict in zip(sent, cluster.verdicts(state, [flow for _, flow in sent]), strict=True):
+        got[probe].append(verdict)
+    if wrong(got):
+        pytest.fail(report(case, got), pytrace=False)
