@@ -33,7 +33,7 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Meta(Projection, frozen=True, gc=False):
-    """The part of an object's metadata that is about the object itself. ``namespace`` is "" for cluster-scoped kinds."""
+    """What an object's metadata says about the object itself. ``namespace`` is "" for cluster-scoped kinds."""
 
     name: str
     namespace: str = ""

@@ -296,7 +296,7 @@ _SILENT = Logging()
 
 
 def merge_logging(rule: LoggingWire | None, policy: LoggingWire | None) -> Logging:
-    """The rule's own fields, else the policy's, else the defaults. Nothing is recorded where neither has ``logging``."""
+    """The rule's own fields, else the policy's, else the defaults. Without any ``logging`` nothing is recorded."""
     if rule is None and policy is None:
         return _SILENT
     layers = [one for one in (rule, policy) if one is not None]
@@ -393,8 +393,12 @@ def _ip_block_peer(wire: Any, at: str, report: Report) -> tuple[Peer, ...] | Non
     return None if block is None else (block,)
 
 
+UNSUPPORTED = "is not supported; write networks, or a services peer"
+"""The one problem that an API server does not know of."""
+
+
 def _domain_names_peer(_wire: object, at: str, report: Report) -> None:
-    report.add(at, "is not supported; write networks, or a services peer")
+    report.add(at, UNSUPPORTED)
 
 
 _PEER_READERS: Mapping[str, Callable[[Any, str, Report], tuple[Peer, ...] | None]] = {
