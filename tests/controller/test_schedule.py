@@ -85,7 +85,11 @@ def test_a_failed_key_comes_again_without_a_mark(schedule: Schedule[str]) -> Non
 def test_it_says_when_to_come_back(schedule: Schedule[str], marks: list[tuple[str, float, bool]], at: float) -> None:
     for key, now, urgent in marks:
         schedule.mark(key, now, urgent=urgent)
-    assert schedule.wakes_at() == pytest.approx(at) if at is not None else schedule.wakes_at() is None
+    assert schedule.wakes_at() == pytest.approx(at)
+
+
+def test_without_marks_it_need_not_come_back(schedule: Schedule[str]) -> None:
+    assert schedule.wakes_at() is None
 
 
 def test_what_is_forgotten_is_not_handed_out(schedule: Schedule[str]) -> None:

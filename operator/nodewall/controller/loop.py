@@ -6,10 +6,11 @@ node is compiled at the moment its write begins, so the newest state wins.
 
 import asyncio
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from typing import Protocol
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
+from nodewall.controller.progress import Progress
 from nodewall.controller.publish import OversizedError, Publisher, Result
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff
@@ -77,7 +78,13 @@ class Loop:
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
-        self._open = False
+        self._open = self._busy = False
+        self.progress = Progress()
+
+    @property
+    def next_batch(self) -> int:
+        """Number of the batch that has everything fed so far in it."""
+        return self.progress.batch + self._busy + bool(self._changes)
 
     def feed(self, changes: Iterable[Change]) -> None:
         """The cluster changed."""
@@ -126,13 +133,21 @@ class Loop:
         for change in changes:
             if change.kind is Input.NODE:
                 self._note_node(str(change.key), change.new)
+        self._busy = True
+        dirty = await self._compile_in(changes)
+        self._busy = False
+        self.progress.took_in(dirty)
+        for node, reason in sorted(dirty.items(), key=lambda each: each[1]):
+            self._mark(node, urgent=reason is Reason.NEW_POD)
+
+    async def _compile_in(self, changes: list[Change]) -> Dirty:
         steps, breath = self._compiler.steps(changes), Breath(self._clock)
         while True:
             try:
                 next(steps)
             except StopIteration as done:
-                self._mark_all(done.value)
-                return
+                dirty: Dirty = done.value
+                return dirty
             await breath.take()
 
     def _note_node(self, name: str, node: object) -> None:
@@ -143,10 +158,6 @@ class Loop:
         # Not only when its rule set differs: the object has to come and go with its Node, and names it as its owner.
         self._mark(name, urgent=True)
 
-    def _mark_all(self, dirty: Dirty) -> None:
-        for node, reason in sorted(dirty.items(), key=lambda each: each[1]):
-            self._mark(node, urgent=reason is Reason.NEW_POD)
-
     def _mark(self, node: str, *, urgent: bool) -> None:
         now = self._clock.monotonic()
         self._since.setdefault(node, now)
@@ -155,12 +166,13 @@ class Loop:
     def _begin(self, name: str, writes: asyncio.TaskGroup) -> None:
         since = self._since.pop(name, self._clock.monotonic())
         node = self._nodes.get(name)
+        batch = self.progress.batch
         try:
             rule_set = None if node is None else self._compile(name)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
             return
-        writes.create_task(self._bring(name, node, rule_set, since))
+        writes.create_task(self._bring(name, self._publish(name, node, rule_set, batch), since))
 
     def _compile(self, node: str) -> NodeRuleSet:
         started = self._clock.monotonic()
@@ -168,12 +180,18 @@ class Loop:
         self._watcher.compiled(self._clock.monotonic() - started)
         return rule_set
 
-    async def _bring(self, name: str, node: Node | None, rule_set: NodeRuleSet | None, since: float) -> None:
+    async def _publish(self, name: str, node: Node | None, rule_set: NodeRuleSet | None, batch: int) -> Result:
+        if node is None or rule_set is None:
+            result = await self._publisher.remove(name)
+            self.progress.gone(name)
+        else:
+            result = await self._publisher.publish(node, rule_set)
+            self.progress.published(name, result.digest, batch)
+        return result
+
+    async def _bring(self, name: str, publishing: Awaitable[Result], since: float) -> None:
         try:
-            if node is None or rule_set is None:
-                result = await self._publisher.remove(name)
-            else:
-                result = await self._publisher.publish(node, rule_set)
+            result = await publishing
         except OversizedError as error:
             self._settle(name)
             self._watcher.oversized(error)
@@ -190,12 +208,12 @@ class Loop:
 
     def _fail(self, node: str, error: Exception, since: float) -> None:
         failures = self._failures[node] = self._failures.get(node, 0) + 1
-        self._since[node] = since
         self._wake.set()
         if isinstance(error, ApiError) and error.permanent:
             self._schedule.done(node)
             self._watcher.failed(node, error, None)
             return
+        self._since[node] = since
         wish = error.retry_after if isinstance(error, ApiError) else None
         delay = backoff(failures, self._clock.chance(), wish)
         self._schedule.failed(node, self._clock.monotonic(), delay)

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 from nodewall import __version__
 from nodewall.compile.changes import Change
@@ -23,6 +24,7 @@ from nodewall.controller.loop import Loop
 from nodewall.controller.mirror import AnyReflector
 from nodewall.controller.options import Options
 from nodewall.controller.publish import Published, Publisher
+from nodewall.controller.reporting import ApiStatus, Reporting, Survey
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.controller.telling import ApiEvents, Mirroring, Publishing
 from nodewall.kube import credentials
@@ -35,7 +37,7 @@ from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
 from nodewall.telemetry import logs, metrics, web
 from nodewall.telemetry.events import Deduplication, EventWriter, Reporter
-from nodewall.telemetry.metrics import Metrics
+from nodewall.telemetry.metrics import Acceptance, Metrics
 
 log = logging.getLogger(__name__)
 
@@ -130,9 +132,15 @@ class Controller:
         reporter = Reporter(COMPONENT, environ.get("POD_NAME") or socket.gethostname())
         self._events = EventWriter(ApiEvents(session), Deduplication(reporter), counters)
         self._store = Store()
+        self._rejected: set[PolicyRef] = set()
         self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
         settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
-        self._loop = Loop(Compiler(settings), self._publisher, Publishing(counters, self._events), clock)
+        publishing = Publishing(counters, self._events)
+        self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
+        self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes)
+        self._reporting = Reporting(
+            self._store, self._survey, ApiStatus(session), self._events.note, clock, _rfc3339_now
+        )
         self._shell = Shell(self.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
 
     async def run(self, listing: Listing) -> None:
@@ -145,6 +153,7 @@ class Controller:
             tasks.create_task(self._events.run(), name="events")
             tasks.create_task(self._shell.run(), name="kopf")
             tasks.create_task(self._loop.run(listing.done), name="loop")
+            tasks.create_task(self._reporting.run(listing.done), name="reporting")
             await listing.watch(reflectors)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
@@ -154,13 +163,32 @@ class Controller:
     def changed(self, changes: Sequence[Change]) -> None:
         """See ``mirror.Listener``."""
         self._loop.feed(changes)
+        self._reporting.touch_all()
 
     def policy(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
         """See ``mirror.Listener``."""
+        self._survey.saw(ref, stored, self._loop.next_batch)
+        self._reporting.mirrored(ref)
+        self._count(ref, stored)
 
     def rule_set(self, node: str, published: Published | None) -> None:
         """See ``mirror.Listener``."""
         self._loop.saw(node, as_published=self._publisher.saw(node, published))
+        self._loop.progress.applied(node, published.applied if published else "")
+        self._reporting.touch_all()
 
     def touched(self, ref: PolicyRef) -> None:
         """kopf saw somebody touch this policy."""
+        self._reporting.touch(ref)
+
+    def _count(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
+        self._rejected.discard(ref)
+        if stored is not None and stored.problems:
+            self._rejected.add(ref)
+        accepted = len(self._store.policies) - len(self._rejected)
+        self._metrics.set(metrics.POLICIES, accepted, Acceptance.ACCEPTED)
+        self._metrics.set(metrics.POLICIES, len(self._rejected), Acceptance.REJECTED)
+
+
+def _rfc3339_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,8 +8,8 @@ Every method takes one object of the API, ``None`` for one that is gone, and ret
 Nothing here waits, reads a clock or fails.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -56,7 +56,7 @@ class Store:
         self._tables: dict[Input, dict[Any, Any]] = {kind: {} for kind in Input}
         self._policies: dict[PolicyRef, StoredPolicy] = {}
         self._accepted: dict[PolicyRef, tuple[str, Policy]] = {}
-        self._pods_of = Counter[str]()
+        self._pods_of: dict[str, dict[NamespacedName, Pod]] = {}
         self._farewells: defaultdict[str, dict[PolicyRef, _Farewell]] = defaultdict(dict)
         self._held: defaultdict[str, set[PolicyRef]] = defaultdict(set)
         self.state = ClusterState(**{kind.value: MappingProxyType(self._tables[kind]) for kind in Input})
@@ -64,13 +64,20 @@ class Store:
 
     def pod(self, key: NamespacedName, pod: Pod | None) -> list[Change]:
         """A pod."""
-        known = key in self._tables[Input.POD]
         changes = self._set(Input.POD, key, pod)
-        self._pods_of[key[0]] += (pod is not None) - known
-        if self._pods_of[key[0]]:
+        pods = self._pods_of.setdefault(key[0], {})
+        if pod is None:
+            pods.pop(key, None)
+        else:
+            pods[key] = pod
+        if pods:
             return changes
         del self._pods_of[key[0]]
         return changes + self._release(key[0])
+
+    def pods_of(self, namespace: str) -> Collection[Pod]:
+        """The pods of one namespace."""
+        return self._pods_of.get(namespace, {}).values()
 
     def namespace(self, name: str, namespace: Namespace | None, now: float) -> list[Change]:
         """A namespace. One that is going brings its last policies back into force; one that is alive lets go of them.
@@ -101,6 +108,12 @@ class Store:
         self._farewells.get(ref.namespace, {}).pop(ref, None)
         return self._enforce(ref, self._meaning(stored))
 
+    def in_force(self, ref: PolicyRef) -> Policy | None:
+        """What holds under this name; None for nothing."""
+        kind, key = _place(ref)
+        policy: Policy | None = self._tables[kind].get(key)
+        return policy
+
     def keeps_last_accepted(self, ref: PolicyRef) -> bool:
         """Whether an older spec is in force because the subject of the present one cannot be read."""
         stored = self._policies.get(ref)
@@ -122,10 +135,10 @@ class Store:
     def _part_from(self, ref: PolicyRef, now: float) -> list[Change]:
         self._policies.pop(ref, None)
         self._accepted.pop(ref, None)
-        policy = self._in_force(ref)
+        policy = self.in_force(ref)
         if policy is None or not ref.namespace:
             return self._enforce(ref, None)
-        if not self._alive(ref.namespace) and self._pods_of[ref.namespace]:
+        if not self._alive(ref.namespace) and self.pods_of(ref.namespace):
             self._held[ref.namespace].add(ref)
             return []
         self._forget_farewells(now)
@@ -137,7 +150,7 @@ class Store:
         return found is not None and not found.terminating
 
     def _recall(self, namespace: str, now: float) -> list[Change]:
-        if not self._pods_of[namespace]:
+        if not self.pods_of(namespace):
             return self._release(namespace)
         self._forget_farewells(now)
         changes: list[Change] = []
@@ -157,11 +170,6 @@ class Store:
                 del self._farewells[namespace]
 
     # -- the tables
-
-    def _in_force(self, ref: PolicyRef) -> Policy | None:
-        kind, key = _place(ref)
-        policy: Policy | None = self._tables[kind].get(key)
-        return policy
 
     def _enforce(self, ref: PolicyRef, policy: Policy | None) -> list[Change]:
         kind, key = _place(ref)

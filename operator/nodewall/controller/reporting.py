@@ -1,0 +1,272 @@
+"""Tells the authors of policies how they fare: status of the kinds that have one, Events for all.
+
+What a status ought to say follows from the store, the compiler's progress and the agents' reports, and is compared with
+what it does say: so it does not matter which hint of a change is lost, and nothing is written twice. A policy that was
+touched is looked at soon; all of them in rounds whenever pods, nodes or reports have changed, at a bounded share of the
+processor.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
+
+from nodewall.api.kinds import BY_KIND
+from nodewall.controller import selection
+from nodewall.controller.progress import Progress
+from nodewall.controller.schedule import Pace, Schedule
+from nodewall.controller.status import Facts, PolicyStatus, Type, as_written, assess, explanation, same
+from nodewall.controller.store import Store, StoredPolicy
+from nodewall.kube.clock import Breath, Clock, backoff
+from nodewall.kube.errors import ApiError, NotFoundError
+from nodewall.kube.http import Session, Target
+from nodewall.kube.resource import Resource
+from nodewall.model.policy import Kind, PolicyRef, Tier, TierPolicy
+from nodewall.telemetry.events import Notice, Reason, Severity, Subject
+
+log = logging.getLogger(__name__)
+
+HANDS = 8
+PACE = Pace(quiet=0.2, patience=1.0)
+ROUND_SECONDS = 1.0
+"""Least time between two rounds."""
+SHARE = 0.1
+"""Of the time, for rounds."""
+
+MANAGER = "nodewall-controller-status"
+
+Place = tuple[Tier, int]
+Wall = Callable[[], str]
+"""Now, as RFC 3339 text."""
+
+
+class StatusApi(Protocol):
+    """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
+
+    async def write(self, ref: PolicyRef, status: Mapping[str, Any]) -> None:
+        """Server-side apply of a policy's status."""
+        ...
+
+
+class Survey:
+    """What is known about each policy that has a status. ``oversized``: nodes that keep an older rule set."""
+
+    def __init__(self, store: Store, progress: Progress, oversized: Callable[[], frozenset[str]]) -> None:
+        self._store, self._progress, self._oversized = store, progress, oversized
+        self._since: dict[PolicyRef, tuple[str, int, int]] = {}
+        self._places: defaultdict[Place, dict[PolicyRef, TierPolicy]] = defaultdict(dict)
+        self._place_of: dict[PolicyRef, Place] = {}
+
+    def saw(self, ref: PolicyRef, stored: StoredPolicy | None, batch: int) -> None:
+        """A policy was made, changed or deleted; ``batch`` is the one that brings this to the compiler."""
+        if ref in self._place_of:
+            self._places[self._place_of.pop(ref)].pop(ref, None)
+        if stored is None:
+            self._since.pop(ref, None)
+            return
+        if self._since.get(ref, ())[:2] != (stored.uid, stored.generation):
+            self._since[ref] = (stored.uid, stored.generation, batch)
+        policy = self._store.in_force(ref)
+        if isinstance(policy, TierPolicy):
+            self._place_of[ref] = place = (policy.tier, policy.priority)
+            self._places[place][ref] = policy
+
+    def facts(self, stored: StoredPolicy) -> Facts:
+        """What its status is made of."""
+        policy = self._store.in_force(stored.ref)
+        pods = self._pods(policy) if isinstance(policy, TierPolicy) else frozenset()
+        nodes = selection.by_node(pods, self._store.state)
+        batch = self._since[stored.ref][2]
+        return Facts(
+            generation=stored.generation,
+            problems=stored.problems,
+            subject_broken=stored.subject_broken,
+            keeps_last=self._store.keeps_last_accepted(stored.ref),
+            selected=nodes,
+            reached=frozenset(node for node in nodes if self._progress.reached(node) >= batch),
+            oversized=self._oversized(),
+            rivals=self._rivals(policy, pods) if isinstance(policy, TierPolicy) else (),
+        )
+
+    def _pods(self, policy: TierPolicy) -> selection.Pods:
+        namespace = policy.namespace
+        candidates = self._store.pods_of(namespace) if namespace else self._store.state.pods.values()
+        return selection.selected(policy, candidates, self._store.state)
+
+    def _rivals(self, policy: TierPolicy, pods: selection.Pods) -> tuple[PolicyRef, ...]:
+        equals = self._places[policy.tier, policy.priority].values()
+        return selection.rivals(policy, ((other, self._pods(other)) for other in equals), pods)
+
+
+class Reporting:
+    """``touch`` and ``touch_all`` say what to look at; ``run`` does the rest until it is cancelled."""
+
+    def __init__(
+        self, store: Store, survey: Survey, api: StatusApi, note: Callable[[Notice], None], clock: Clock, wall: Wall
+    ) -> None:
+        self._store, self._survey = store, survey
+        self._api, self._note, self._clock, self._wall = api, note, clock, wall
+        self._schedule = Schedule[PolicyRef](PACE, HANDS)
+        self._written: dict[PolicyRef, PolicyStatus] = {}
+        self._announced: dict[PolicyRef, str] = {}
+        self._failures: dict[PolicyRef, int] = {}
+        self._wake = asyncio.Event()
+        self._stale, self._next_round = False, 0.0
+
+    def touch(self, ref: PolicyRef) -> None:
+        """Look at this policy soon."""
+        self._schedule.mark(ref, self._clock.monotonic())
+        self._wake.set()
+
+    def mirrored(self, ref: PolicyRef) -> None:
+        """The API has this policy as the store says, its status too: what we wrote before does not count any more.
+
+        Except for ClusterNetworkPolicies: without ``conditions`` in its schema the server drops them without a word,
+        and we would write them for ever.
+        """
+        if ref.kind is not Kind.CLUSTER or ref not in self._store.policies:
+            self._written.pop(ref, None)
+        self.touch(ref)
+
+    def touch_all(self) -> None:
+        """Look at every policy, in one of the next rounds."""
+        self._stale = True
+        self._wake.set()
+
+    async def run(self, listed: asyncio.Event) -> NoReturn:
+        """Nothing is said before every input is listed: a count of half the pods would be wrong."""
+        await listed.wait()
+        async with asyncio.TaskGroup() as writes:
+            while True:
+                await self._sleep()
+                await self._begin_round()
+                for ref in self._schedule.take(self._clock.monotonic()):
+                    self._look(ref, writes)
+                await asyncio.sleep(0)
+
+    async def _sleep(self) -> None:
+        instants = [self._schedule.wakes_at(), self._next_round if self._stale else None]
+        at = min((each for each in instants if each is not None), default=None)
+        timeout = None if at is None else max(at - self._clock.monotonic(), 0)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _begin_round(self) -> None:
+        started = self._clock.monotonic()
+        if not self._stale or started < self._next_round:
+            return
+        self._stale = False
+        breath, spent = Breath(self._clock), 0.0
+        for ref in [ref for ref in self._store.policies if ref.kind is not Kind.NETWORK_POLICY]:
+            before = self._clock.monotonic()
+            if ref not in self._schedule and self._news(ref) is not None:
+                self._schedule.mark(ref, before)
+            spent += self._clock.monotonic() - before
+            await breath.take()
+        self._next_round = self._clock.monotonic() + max(ROUND_SECONDS, spent / SHARE)
+
+    def _look(self, ref: PolicyRef, writes: asyncio.TaskGroup) -> None:
+        stored = self._store.policies.get(ref)
+        if stored is None:
+            self._forget(ref)
+            return
+        self._announce(stored)
+        status = None if ref.kind is Kind.NETWORK_POLICY else self._news(ref)
+        if status is None:
+            self._settle(ref)
+            return
+        self._announce_conflict(stored, status)
+        writes.create_task(self._write(ref, status))
+
+    def _news(self, ref: PolicyRef) -> PolicyStatus | None:
+        """The status to write; None when it is there already."""
+        stored = self._store.policies.get(ref)
+        if stored is None:
+            return None
+        before = self._written.get(ref, stored.status)
+        after = assess(self._survey.facts(stored), before, self._wall())
+        return None if same(ref.kind, before, after) else after
+
+    async def _write(self, ref: PolicyRef, status: PolicyStatus) -> None:
+        try:
+            await self._api.write(ref, as_written(ref.kind, status))
+        except NotFoundError:  # deleted meanwhile, or without a status: either way there is nobody to tell
+            self._written[ref] = status
+            self._settle(ref)
+        except ApiError as error:
+            self._fail(ref, error)
+        else:
+            self._written[ref] = status
+            self._settle(ref)
+
+    def _settle(self, ref: PolicyRef) -> None:
+        self._failures.pop(ref, None)
+        self._schedule.done(ref)
+        self._wake.set()
+
+    def _fail(self, ref: PolicyRef, error: ApiError) -> None:
+        failures = self._failures[ref] = self._failures.get(ref, 0) + 1
+        delay = backoff(failures, self._clock.chance(), error.retry_after)
+        self._schedule.failed(ref, self._clock.monotonic(), delay)
+        fields = {"policy": str(ref), "next_try_seconds": round(delay, 1)}
+        log.warning("cannot write the status of a policy: %s", error, extra={"fields": fields})
+        self._wake.set()
+
+    def _forget(self, ref: PolicyRef) -> None:
+        for each in (self._written, self._announced):
+            each.pop(ref, None)
+        self._settle(ref)
+
+    # -- Events
+
+    def _announce(self, stored: StoredPolicy) -> None:
+        """Once for each thing that is wrong, and once when nothing is any more."""
+        said, problem = self._announced.get(stored.ref), explanation(self._survey.facts(stored))
+        if problem == (_complaint(stored) if said is None else said):
+            return
+        self._announced[stored.ref] = problem
+        if problem:
+            self._say(stored, Severity.WARNING, Reason.POLICY_INVALID, problem)
+        else:
+            self._say(stored, Severity.NORMAL, Reason.POLICY_ACCEPTED, "in force as it is written")
+
+    def _announce_conflict(self, stored: StoredPolicy, after: PolicyStatus) -> None:
+        old, new = (_conflict(each) for each in (self._written.get(stored.ref, stored.status), after))
+        if new and not old:
+            self._say(stored, Severity.WARNING, Reason.POLICY_CONFLICTED, new)
+
+    def _say(self, stored: StoredPolicy, severity: Severity, reason: Reason, message: str) -> None:
+        ref = stored.ref
+        subject = Subject(BY_KIND[ref.kind].api_version, ref.kind, ref.name, ref.namespace, stored.uid)
+        self._note(Notice(subject, severity, reason, message))
+
+
+def _complaint(stored: StoredPolicy) -> str:
+    """What the status says is wrong with this very spec, so what was announced before we started; "" for nothing."""
+    told = (each for each in stored.status.conditions if each.type == Type.ACCEPTED and not each.true)
+    return next((each.message for each in told if each.generation == stored.generation), "")
+
+
+def _conflict(status: PolicyStatus) -> str:
+    """What the status says about a conflict; "" for none."""
+    found = (each for each in status.conditions if each.type == Type.CONFLICTED and each.true)
+    return next((each.message for each in found), "")
+
+
+class ApiStatus:
+    """``StatusApi`` over a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def write(self, ref: PolicyRef, status: Mapping[str, Any]) -> None:
+        """See ``StatusApi``."""
+        kind = BY_KIND[ref.kind]
+        body = {"apiVersion": kind.api_version, "kind": ref.kind, "metadata": {"name": ref.name}, "status": status}
+        resource = Resource(kind.group, kind.version, kind.plural, kind.namespaced)
+        await self._session.apply(Target(resource, ref.name, ref.namespace, "status"), body, MANAGER)
