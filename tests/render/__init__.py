@@ -1,0 +1,1 @@
+"""Rule sets as tables: values in, values out, no kernel."""
