@@ -4,10 +4,9 @@ What an API server asks of a schema that msgspec's JSON Schema does not give: no
 ``default`` (it would be written into users' objects), no empty ``required`` (every re-apply would say "configured").
 Lists are atomic: the map and set kinds cost the API server two to five times as much.
 
-``python -m nodewall.api.crds DIRECTORY`` writes them; a test fails when the ones in ``crds/`` are stale.
+``nodewall crds --directory DIR`` writes them; a test fails when the ones in ``crds/`` are stale.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,7 +325,3 @@ def write(directory: Path) -> None:
     """Write one file per kind. :raises OSError:"""
     for name, content in files().items():
         (directory / name).write_text(content, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

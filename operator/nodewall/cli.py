@@ -1,0 +1,283 @@
+"""The verbs, each importing its half only when it runs; the one place where everything is put together.
+
+``agent``, ``controller`` and ``cleanup`` are handed their arguments as they are, before anything else is imported: a
+node does not pay for the command line of people. The other verbs need no cluster.
+
+Exit codes: 0 done (``why``: allowed), 1 failed (``why``: denied), 2 what was given cannot be used, 3 a mistake of ours.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+from nodewall.model.errors import BadInputError
+
+if TYPE_CHECKING:
+    import typer
+
+    from nodewall.api.documents import Loaded, Source
+
+DONE, DENIED, BAD_INPUT, UNEXPECTED = 0, 1, 2, 3
+PIPE_CLOSED, INTERRUPTED = 141, 130
+"""As if the signal had ended us."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``nodewall``. Returns the exit code; never a traceback as the only answer."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or bool(os.environ.get("NODEWALL_DEBUG"))
+    try:
+        return _run([one for one in given if one != "--debug"])
+    except BadInputError as error:
+        _say(str(error))
+        return BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it ends
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # the last resort of the process
+        if debug:
+            raise
+        _say(f"unexpected {type(error).__name__}: {error}; NODEWALL_DEBUG=1 shows where. Please report it")
+        return UNEXPECTED
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] in _HALVES:
+        module, function, _ = _HALVES[arguments[0]]
+        run: Callable[[Sequence[str], Mapping[str, str]], int] = getattr(import_module(module), function)
+        return run(arguments[1:], os.environ)
+    return _offline(arguments)
+
+
+_HALVES = {
+    "controller": ("nodewall.controller.main", "controller", "Compile the cluster's policies for every node."),
+    "agent": ("nodewall.agent.main", "agent", "Enforce this node's rule set."),
+    "cleanup": ("nodewall.agent.main", "cleanup", "Remove what the agent left on this node."),
+}
+"""Verb -> module, function (arguments, environment) -> exit code, what it is for."""
+
+
+def _say(message: str) -> None:
+    """One line on stderr, whatever is in it."""
+    print(f"nodewall: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the user's terminal
+
+
+def _offline(arguments: list[str]) -> int:
+    """The verbs that need no cluster."""
+    from typer import Abort
+
+    try:
+        return int(_app()(arguments or ["--help"], prog_name="nodewall", standalone_mode=False) or 0)
+    except Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # typer's own click, or the one beside it, by version
+        if usage is None:
+            raise
+        raise BadInputError(f"{usage()} See --help") from None
+
+
+def _app() -> "typer.Typer":
+    import typer
+
+    app = typer.Typer(
+        name="nodewall",
+        help="A Kubernetes NetworkPolicy engine that enforces with nftables. Every verb explains itself with --help.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    several = typer.Option("--file", "-f", metavar="FILE|DIR|-", help="YAML or JSON; may be given several times.")
+    single = typer.Option("--file", "-f", metavar="FILE|-", help="YAML or JSON.")
+
+    @app.command(help="Print the NodeRuleSets that the objects in files compile to.")
+    def compile(  # noqa: A001 - the verb
+        file: Annotated[list[str], several],
+        node: Annotated[str | None, typer.Option(metavar="NAME", help="Only the rule set of this node.")] = None,
+    ) -> int:
+        return _compile(file, node)
+
+    @app.command(help="Print the nft table that the agent would apply for a NodeRuleSet.")
+    def render(
+        file: Annotated[str, single],
+        json: Annotated[bool, typer.Option("--json", help="libnftables' JSON instead of text.")] = False,
+    ) -> int:
+        return _render(file, json)
+
+    @app.command(help="Say whether traffic is allowed, and which policy and rule decide.")
+    def why(
+        source: Annotated[str, typer.Argument(metavar="FROM", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
+        destination: Annotated[str, typer.Argument(metavar="TO", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
+        port: Annotated[str, typer.Option(metavar="PORT/PROTOCOL", help="Like 5432/TCP, http, icmp/8 or ip/47.")],
+        file: Annotated[list[str], several],
+        output: Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to answer.")] = "text",
+        via_service: Annotated[bool, typer.Option("--via-service", help="The traffic came through a Service.")] = False,
+    ) -> int:
+        return _why(file, (source, destination, port, via_service), output)
+
+    @app.command(help="Print the custom resource definitions.")
+    def crds(
+        directory: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="Write one file per kind there instead.")
+        ] = None,
+    ) -> int:
+        return _crds(directory)
+
+    @app.command(help="Print the version.")
+    def version() -> int:
+        return _version()
+
+    for verb, (_, _, purpose) in _HALVES.items():
+        app.command(verb, help=purpose)(lambda: UNEXPECTED)  # listed by --help only; _run takes these before
+    return app
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_STDIN = "-"
+
+
+def _sources(names: Iterable[str]) -> "list[Source]":
+    """The texts of files, of directories (their YAML and JSON files, not those of folders inside) and of stdin."""
+    return [source for name in names for source in _source(name)]
+
+
+def _source(name: str) -> "Iterable[Source]":
+    from nodewall.api.documents import Source
+
+    if name == _STDIN:
+        return [Source("stdin", sys.stdin.buffer.read())]
+    path = Path(name)
+    try:
+        if not path.is_dir():
+            return [Source(name, path.read_bytes())]
+        found = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and one.is_file())
+        if not found:
+            raise BadInputError(f"holds no {', '.join(_SUFFIXES)} file", source=name)
+        return [Source(str(one), one.read_bytes()) for one in found]
+    except (OSError, ValueError) as error:
+        raise BadInputError(getattr(error, "strerror", None) or str(error), source=name) from None
+
+
+def _load(names: list[str]) -> "Loaded":
+    from nodewall.api.documents import load
+
+    loaded = load(_sources(names))
+    if loaded.skipped:
+        counts = ", ".join(f"{count} {kind}" for kind, count in loaded.skipped.items())
+        _say(f"skipped what no policy depends on: {counts}")
+    for subject, problem in loaded.problems:
+        _say(f"warning: {subject}: {problem}")
+    return loaded
+
+
+# --- verbs ------------------------------------------------------------------------------------------------------------
+
+
+def _compile(names: list[str], node: str | None) -> int:
+    from nodewall.api.ruleset import document
+    from nodewall.compile import compile_all, compile_node
+
+    state = _load(names).state
+    _tell_unenforced(state, node)
+    if node is not None and node not in state.nodes:
+        known = ", ".join(sorted(state.nodes)) or "none"
+        raise BadInputError(f"no Node {node!r} among the objects; there is {known}", source=", ".join(names))
+    if not state.nodes:
+        raise BadInputError("no Node among the objects; add one for each node", source=", ".join(names))
+    rulesets = compile_all(state) if node is None else {node: compile_node(state, node)}
+    _print_yaml([document(one) for one in rulesets.values()], sys.stdout)
+    return DONE
+
+
+def _tell_unenforced(state: Any, node: str | None) -> None:
+    """Pods that are in no rule set although their author may expect it."""
+    bound = {pod.node for pod in state.pods.values() if pod.addresses and not pod.host_network}
+    without = sorted("/".join(key) for key, pod in state.pods.items() if not pod.addresses)
+    if without:
+        _say(f"{len(without)} pods have no address in status.podIPs yet: {_some(without)}")
+    if node is None and bound - state.nodes.keys():
+        _say(f"pods are bound to nodes that are not among the objects: {_some(sorted(bound - state.nodes.keys()))}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(one or "(none)" for one in names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _print_yaml(documents: Iterable[object], stream: TextIO) -> None:
+    import yaml
+
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    yaml.dump_all(documents, stream, Dumper=dumper, sort_keys=False, width=10_000, explicit_start=True)
+
+
+def _render(name: str, as_json: bool) -> int:
+    from nodewall.api.documents import read
+    from nodewall.api.ruleset import API_VERSION, KIND, decode
+    from nodewall.render import render, replace, text
+
+    found = [document for source in _sources([name]) for document in read(source)]
+    for one in found:
+        if one.value.get("kind") != KIND or one.value.get("apiVersion") != API_VERSION:
+            raise one.refuse(f"expected a {KIND} of {API_VERSION}; `nodewall compile` makes them", "kind")
+    if len(found) != 1:
+        advice = "choose one with `nodewall compile --node NAME`" if found else "`nodewall compile` makes them"
+        raise BadInputError(f"holds {len(found)} NodeRuleSets, where one is expected; {advice}", source=name)
+    try:
+        table = render(decode(found[0].value))
+    except BadInputError as error:
+        raise found[0].refuse(error.message, error.path) from None
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.encode(replace(table).json()).decode() + "\n")
+    else:
+        sys.stdout.write(text(table))
+    return DONE
+
+
+def _why(names: list[str], question: tuple[str, str, str, bool], output: str) -> int:
+    from nodewall.evaluate import as_object, ask, explain
+
+    if output not in ("text", "json"):
+        raise BadInputError(f"{output!r} must be text or json", path="--output")
+    source, destination, port, via_service = question
+    answers = ask(_load(names).state, source, destination, port, via_service=via_service)
+    if output == "json":
+        import msgspec
+
+        encoded = msgspec.json.encode([as_object(one) for one in answers])
+        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+    else:
+        sys.stdout.write("\n\n".join(explain(one) for one in answers) + "\n")
+    return DONE if all(one.allowed for one in answers) else DENIED
+
+
+def _crds(directory: Path | None) -> int:
+    from nodewall.api import crds
+
+    if directory is None:
+        sys.stdout.write("---\n".join(crds.files().values()))
+        return DONE
+    try:
+        crds.write(directory)
+    except OSError as error:
+        raise BadInputError(error.strerror or str(error), source=str(directory)) from None
+    return DONE
+
+
+def _version() -> int:
+    from nodewall import __version__
+
+    sys.stdout.write(f"nodewall {__version__}\n")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
