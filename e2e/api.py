@@ -7,7 +7,7 @@ comes from discovery, so custom resources need no table here.
 import http.client
 import json
 import ssl
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,13 +50,12 @@ class Resource:
 
 @dataclass(slots=True)
 class Api:
-    """One identity at one API server; connections are kept per thread."""
+    """One identity at one API server; as many connections are kept as there were requests at the same time."""
 
     connect: Callable[[], http.client.HTTPConnection]
     headers: Mapping[str, str] = field(default_factory=dict)
     _resources: dict[tuple[str, str], Resource] = field(default_factory=dict)
-    _local: threading.local = field(default_factory=threading.local)
-    _opened: "list[http.client.HTTPConnection]" = field(default_factory=list)
+    _idle: "deque[http.client.HTTPConnection]" = field(default_factory=deque)
 
     def request(
         self,
@@ -74,9 +73,9 @@ class Api:
         return _decoded(status, answer)
 
     def close(self) -> None:
-        """Close the connections of every thread."""
-        while self._opened:
-            self._opened.pop().close()
+        """Close the connections that are kept."""
+        while self._idle:
+            self._idle.pop().close()
 
     def text(self, path: str) -> str:
         """The plain text at `path`, such as /readyz."""
@@ -168,18 +167,33 @@ class Api:
         raise LookupError(f"{api_version} {kind}: the API server does not know it")
 
     def _exchange(self, method: str, target: str, text: str | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Send on this thread's connection; a kept one that the server has closed meanwhile is opened anew, once."""
-        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if kept is not None:
-            try:
-                return _exchange(kept, method, target, text, headers)
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
-                kept.close()
-                self._local.connection = None
-        fresh = self.connect()
-        answer = _exchange(fresh, method, target, text, headers)
-        self._local.connection = fresh
-        self._opened.append(fresh)
+        """Send on a kept connection; one that the server has closed meanwhile is replaced by a new one, once."""
+        try:
+            kept = self._idle.pop()
+        except IndexError:
+            return self._exchange_on(self.connect(), method, target, text, headers)
+        try:
+            return self._exchange_on(kept, method, target, text, headers)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+            return self._exchange_on(self.connect(), method, target, text, headers)
+
+    def _exchange_on(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        text: str | None,
+        headers: dict[str, str],
+    ) -> tuple[int, bytes]:
+        """Send on this connection and keep it afterwards, unless that fails."""
+        try:
+            connection.request(method, target, text, headers)
+            response = connection.getresponse()
+            answer = response.status, response.read()
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
         return answer
 
 
@@ -187,18 +201,6 @@ def is_established(definition: Object) -> bool:
     """Whether a CustomResourceDefinition is served."""
     conditions = definition.get("status", {}).get("conditions", [])
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
-
-
-def _exchange(
-    connection: http.client.HTTPConnection, method: str, target: str, text: str | None, headers: dict[str, str]
-) -> tuple[int, bytes]:
-    try:
-        connection.request(method, target, text, headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _decoded(status: int, answer: bytes) -> Object:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -162,8 +163,9 @@ class Scene:
         """Take everything away, policies first: a pod that is about to go needs no new rules."""
         for obj in reversed(self._objects):
             self.cluster.api.delete(obj)
-        for key in list(self.pods):
-            self.remove_pod(key)
+        # The kernel takes its time for each link that goes, but not much more for several.
+        with ThreadPoolExecutor(max_workers=8) as several:
+            list(several.map(self.remove_pod, list(self.pods)))
         for name in self._namespaces:
             self.cluster.remove_namespace(name)
         self._objects.clear()

@@ -128,13 +128,14 @@ class Component:
     def http_status(self, probe: HttpProbe) -> int | None:
         """The status that an HTTP request on its node gets; None when nobody answers."""
         try:
-            return self.http(probe.port, probe.path, probe.host)[0]
+            return self.http(probe.port, probe.path)[0]
         except OSError:
             return None
 
-    def http(self, port: int, path: str, host: str = "") -> tuple[int, str]:
-        """Status and body of an HTTP request made on its node, such as for /metrics."""
-        address = host or self.cluster.topology.nodes[self.node].plan.addresses[0]
+    def http(self, port: int, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP request made on its node, such as for /metrics, to where it is probed too."""
+        probe = self.container.readiness
+        address = (probe and probe.host) or self.cluster.topology.nodes[self.node].plan.addresses[0]
         connection = http.client.HTTPConnection(address, port)
         connection.sock = netns.connect(self._namespace, (address, port))
         try:
