@@ -132,6 +132,10 @@ class Shell:
             await asyncio.sleep(RESTART_SECONDS)
 
 
+# kopf would ask the user database for its own name, and fail: an image's numeric user has no entry there.
+IDENTITY = "nodewall"
+
+
 class _Operation:
     """One life of kopf. The thread is a daemon: however kopf may hang, it does not keep the process alive."""
 
@@ -171,5 +175,10 @@ class _Operation:
         self._stop = stop_from_outside
         if not self._stopping.is_set():
             await kopf.operator(
-                registry=self._handlers, settings=settings(), clusterwide=True, standalone=True, stop_flag=stop
+                registry=self._handlers,
+                settings=settings(),
+                clusterwide=True,
+                standalone=True,
+                stop_flag=stop,
+                identity=IDENTITY,  # type: ignore[arg-type]  # the type is private to kopf
             )
