@@ -6,7 +6,7 @@ field in question is left out and reported, and everything else of the object is
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from sys import intern
 from typing import Any, Union, get_args, get_origin
@@ -276,14 +276,16 @@ def _labels(metadata: ObjectMeta) -> Labels:
 
 
 def _pod_addresses(status: PodStatus, report: Report) -> tuple[Address, ...]:
-    listed = [one.ip for one in status.pod_ips or () if one.ip]
-    return _addresses(listed or ([status.pod_ip] if status.pod_ip else []), "status.podIPs", report)
+    listed = [one.ip for one in status.pod_ips or ()]
+    return _addresses(listed if any(listed) else [status.pod_ip], "status.podIPs", report)
 
 
-def _addresses(texts: list[str], at: str, report: Report) -> tuple[Address, ...]:
-    """Canonical and without repeats, in the order given."""
+def _addresses(texts: Iterable[str | None], at: str, report: Report) -> tuple[Address, ...]:
+    """Canonical and without repeats, in the order given. What is empty is not there yet."""
     found: dict[Address, None] = {}
     for index, one in enumerate(texts):
+        if not one:
+            continue
         canonical = address(one)
         if canonical is None:
             report.add(f"{at}[{index}]", f"{one!r} is not an IP address")
@@ -361,7 +363,7 @@ def read_node(body: Body) -> Parsed[Node]:
     report = Report()
     wire, meta = _read_node(body, report)
     listed = wire.status.addresses or () if wire.status else ()
-    addresses = [one.address for one in listed if one.type in ("InternalIP", "ExternalIP") and one.address]
+    addresses = [one.address if one.type in ("InternalIP", "ExternalIP") else None for one in listed]
     node = Node(
         name=meta.name,
         uid=meta.uid,
@@ -388,8 +390,8 @@ def read_service(body: Body) -> Parsed[Service]:
     report = Report()
     wire, meta = _read_service(body, report)
     spec = wire.spec or ServiceSpec()
-    listed = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
-    addresses = _addresses([one for one in listed if one not in ("", "None")], "spec.clusterIPs", report)
+    listed = spec.cluster_ips or [spec.cluster_ip]
+    addresses = _addresses([None if one == "None" else one for one in listed], "spec.clusterIPs", report)
     return Parsed(Service(meta.namespace, meta.name, addresses), meta, tuple(report.problems))
 
 
