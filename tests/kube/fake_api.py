@@ -26,7 +26,9 @@ from nodewall.kube.resource import (
     CLUSTER_EXTENDED_NETWORK_POLICIES,
     CLUSTER_NETWORK_POLICIES,
     ENDPOINT_SLICES,
+    EVENTS,
     EXTENDED_NETWORK_POLICIES,
+    LEASES,
     NAMESPACES,
     NETWORK_POLICIES,
     NODE_RULE_SETS,
@@ -39,9 +41,6 @@ from nodewall.kube.resource import (
 Object = dict[str, Any]
 Key = tuple[str, str]
 Store = dict[Resource, dict[Key, Object]]
-
-EVENTS = Resource("", "v1", "events")
-LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 KINDS = {
     PODS: "Pod",
@@ -178,7 +177,7 @@ class FakeApi:
         self._uids = itertools.count(1)
         self._app = web.Application(client_max_size=16 * 1024 * 1024)
         self._app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(self._app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(self._app, shutdown_timeout=0.1, handler_cancellation=True)
         self.port = 0
 
     async def __aenter__(self) -> Self:

@@ -51,9 +51,11 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class ApiResource(msgspec.Struct, frozen=True):
-    """One entry of a discovery document; subresources have a slash in their name."""
+    """One entry of a discovery document; subresources have a slash in their name, and the kind of their parent."""
 
     name: str
+    kind: str = ""
+    namespaced: bool = False
 
 
 class ApiResourceList(msgspec.Struct, frozen=True):
