@@ -83,7 +83,13 @@ async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
             raise NodewallError(f"cannot serve health and metrics: {error}") from error
         found = await _credentials(chosen, environ, clock)
         session = await stack.enter_async_context(connect(found, user_agent=f"{COMPONENT}/{__version__}"))
-        await Controller(chosen, environ, session, counters, clock).run(progress)
+        host = environ.get("POD_NAME") or socket.gethostname()
+        settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
+        parts = Controller(session, settings, counters, Reporter(COMPONENT, host), clock)
+        shell = Shell(parts.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(shell.run(), name="kopf")
+            tasks.create_task(parts.run(progress), name="controller")
 
 
 async def _credentials(chosen: Options, environ: Mapping[str, str], clock: Clock) -> Credentials:
@@ -123,25 +129,22 @@ class Listing:
 
 
 class Controller:
-    """The parts of a running controller."""
+    """The parts of a running controller, all but kopf."""
 
     def __init__(
-        self, chosen: Options, environ: Mapping[str, str], session: Session, counters: Metrics, clock: Clock
+        self, session: Session, settings: Settings, counters: Metrics, reporter: Reporter, clock: Clock
     ) -> None:
         self._session, self._metrics, self._clock = session, counters, clock
-        reporter = Reporter(COMPONENT, environ.get("POD_NAME") or socket.gethostname())
         self._events = EventWriter(ApiEvents(session), Deduplication(reporter), counters)
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
         self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
-        settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
         publishing = Publishing(counters, self._events)
         self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
         self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes)
         self._reporting = Reporting(
             self._store, self._survey, ApiStatus(session), self._events.note, clock, _rfc3339_now
         )
-        self._shell = Shell(self.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
 
     async def run(self, listing: Listing) -> None:
         """Until cancelled."""
@@ -151,7 +154,6 @@ class Controller:
             for resource, reflector in reflectors.items():
                 tasks.create_task(reflector.run(), name=f"mirror {resource.title}")
             tasks.create_task(self._events.run(), name="events")
-            tasks.create_task(self._shell.run(), name="kopf")
             tasks.create_task(self._loop.run(listing.done), name="loop")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
             await listing.watch(reflectors)

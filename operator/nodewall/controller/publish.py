@@ -98,7 +98,7 @@ class Publisher:
     def __init__(self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded]) -> None:
         self._api, self._encode = api, encode
         self._published: dict[str, Published] = {}
-        self._wanted: dict[str, str] = {}
+        self._wanted: dict[str, tuple[str, str]] = {}
 
     @property
     def published(self) -> Mapping[str, Published]:
@@ -111,7 +111,7 @@ class Publisher:
             self._published.pop(name, None)
             return name not in self._wanted
         self._published[name] = published
-        return self._wanted.get(name) == published.content
+        return self._wanted.get(name) == (published.content, published.owner)
 
     async def publish(self, node: Node, rule_set: NodeRuleSet) -> Result:
         """Make the node's object this rule set.
@@ -123,7 +123,7 @@ class Publisher:
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
             raise OversizedError(node.name, len(wanted.spec))
-        self._wanted[node.name] = wanted.digest
+        self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted)
             self._published[node.name] = written
