@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nodewall.model.policy import Kind
 from nodewall.model.ruleset import NodeRuleSet
 
 
@@ -18,7 +19,16 @@ class Counts:
 def count(ruleset: NodeRuleSet) -> Counts:
     return Counts(
         pods=len(ruleset.endpoints),
-        policies=len({(ref.kind, ref.namespace, ref.name) for ref in ruleset.rules}),
+        policies=_policies(ruleset),
         rules=len(ruleset.rules),
         addresses=sum(len(group.addresses) for group in ruleset.groups),
     )
+
+
+def _policies(ruleset: NodeRuleSet) -> int:
+    """Policies with a rule here, and those that only isolate. A class names its first few of these and says how many
+    there are, so the larger of the two figures counts."""
+    of_rules = {(str(ref.kind), ref.namespace, ref.name) for ref in ruleset.rules}
+    isolations = [each.isolation for each in ruleset.classes if each.isolation]
+    named = {(str(Kind.NETWORK_POLICY), *name.split("/", 1)) for each in isolations for name in each.policies}
+    return max(len(of_rules | named), *(each.count for each in isolations), 0)
