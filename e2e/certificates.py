@@ -59,10 +59,20 @@ def make(directory: Path, addresses: tuple[str, ...]) -> Certificates:
     return Certificates(ca, server, admin, key, public)
 
 
+def made(directory: Path) -> Certificates:
+    """What `make` made there."""
+    ca, server, admin = (_pair(directory, stem) for stem in ("ca", "server", "admin"))
+    return Certificates(ca, server, admin, directory / "tokens.key", directory / "tokens.pub")
+
+
+def _pair(directory: Path, stem: str) -> Pair:
+    return Pair(directory / f"{stem}.crt", directory / f"{stem}.key")
+
+
 def _certificate(directory: Path, stem: str, name: str, extensions: str, issuer: Pair | None) -> Pair:
     config = directory / f"{stem}.cnf"
     config.write_text(_CONFIG.format(name=name, extensions=extensions))
-    pair = Pair(directory / f"{stem}.crt", directory / f"{stem}.key")
+    pair = _pair(directory, stem)
     signer = ["-CA", str(issuer.certificate), "-CAkey", str(issuer.key)] if issuer else []
     files = ["-config", str(config), "-keyout", str(pair.key), "-out", str(pair.certificate)]
     run(["openssl", "req", "-x509", *_EC, "-extensions", "extensions", *files, *signer])

@@ -15,7 +15,7 @@ from e2e import netns, rootfs
 from e2e.api import Object, is_established
 from e2e.cluster import reference
 from e2e.controlplane import ADDRESS, PORT
-from e2e.local import LocalCluster
+from e2e.local import LocalCluster, pod_status
 from e2e.manifests import Container, HttpProbe, Workload, container_of, read_workloads
 from e2e.processes import Process
 from e2e.rootfs import Bind, Privileges
@@ -124,6 +124,7 @@ class Component:
             until(f"{self.name} ready", self.is_ready, within=within)
         except DeadlineError as error:
             raise ComponentError(f"{error}\n{self.tail()}") from error
+        _report(self.cluster, self.pod, self.node, ready=True)
 
     def http_status(self, probe: HttpProbe) -> int | None:
         """The status that an HTTP request on its node gets; None when nobody answers."""
@@ -252,8 +253,11 @@ def _make_pod(cluster: LocalCluster, workload: Workload, node: str) -> Object:
     metadata = {**template.get("metadata", {}), "name": name, "namespace": workload.namespace}
     spec = {**template["spec"], "nodeName": node}
     cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    addresses = cluster.topology.nodes[node].plan.addresses
-    ips = [{"ip": each} for each in addresses]
-    status = {"phase": "Running", "podIP": addresses[0], "podIPs": ips, "hostIP": addresses[0], "hostIPs": ips}
-    pod = reference("Pod", name, workload.namespace)
+    return _report(cluster, reference("Pod", name, workload.namespace), node, ready=False)
+
+
+def _report(cluster: LocalCluster, pod: Object, node: str, *, ready: bool) -> Object:
+    """Tell the API server how a pod on the host network of a node is, as its kubelet would."""
+    there = cluster.topology.nodes[node]
+    status = pod_status(there.plan.addresses, there, ready=ready)
     return cluster.api.patch(pod, {"status": status}, kind="strategic", subresource="status")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Cluster, Scene
+from e2e.components import Installation
 from e2e.controlplane import ControlPlane
 from e2e.instance import Instance, sweep_abandoned
 from e2e.local import LocalCluster
@@ -114,3 +115,23 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
 
 def _kubeconfig() -> str:
     return os.environ.get("E2E_KUBECONFIG", "")
+
+
+@pytest.fixture(scope="session")
+def engine(cluster: Cluster) -> Iterator[Installation | None]:
+    """nodewall in the cluster, from `kubectl apply -f manifests/`; None where somebody else has installed it."""
+    if not isinstance(cluster, LocalCluster):
+        yield None
+        return
+    installation = Installation.install(cluster)
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.remove()
+
+
+@pytest.fixture
+def policed(engine: Installation | None, scene: Scene) -> Scene:
+    """A scene in a cluster where policies are enforced."""
+    return scene

@@ -77,7 +77,19 @@ class ControlPlane:
         if with_controllers:
             control_plane._start_controllers()
         _await_default_namespace(control_plane.api)
+        control_plane._write_facts()
         return control_plane
+
+    @classmethod
+    def attach(cls, instance: Instance) -> "ControlPlane":
+        """The control plane that another process brought up; it can be used from here, not ended.
+
+        Raises FileNotFoundError when none is up.
+        """
+        facts = json.loads((instance.state / "controlplane.json").read_text())
+        programs = {name: Path(path) for name, path in facts["programs"].items()}
+        pki = certificates.made(instance.state / "pki")
+        return cls(instance, programs, pki, facts["port"], facts["with_controllers"])
 
     @property
     def namespace(self) -> str:
@@ -134,6 +146,11 @@ class ControlPlane:
         else:
             process.end()
         self.instance.forget_process(process.identity)
+
+    def _write_facts(self) -> None:
+        programs = {name: str(path) for name, path in self.programs.items()}
+        facts = {"port": self.port, "with_controllers": self.with_controllers, "programs": programs}
+        (self.instance.state / "controlplane.json").write_text(json.dumps(facts))
 
     def _start_controllers(self) -> None:
         kubeconfig = self.instance.state / "kubeconfig-inside"

@@ -17,6 +17,7 @@ from e2e.python import isolated
 from e2e.topology import DATAPATHS, Node, Topology, Wire
 from e2e.waiting import until
 
+_DATAPATH_LABEL = "e2e.nodewall.io/datapath"
 IMAGE = "none"  # nothing pulls it: a pod here is its network namespace
 LASTING_NAMESPACES = ("default",)
 
@@ -59,6 +60,19 @@ class LocalCluster:
             cluster.add_node(name)
         return cluster
 
+    @classmethod
+    def attach(cls, control_plane: ControlPlane) -> "LocalCluster":
+        """The cluster that another process made, as the API server and the network namespaces show it."""
+        api = control_plane.api
+        nodes = api.list("v1", "Node")
+        datapath = nodes[0]["metadata"]["labels"][_DATAPATH_LABEL]
+        cluster = cls(control_plane, Topology(control_plane.instance, DATAPATHS[datapath]))
+        for node in nodes:
+            cluster.topology.adopt_node(node["metadata"]["name"], int(node["spec"]["podCIDR"].split(".")[2]))
+        for obj in api.list("v1", "Pod"):
+            cluster._adopt(obj)
+        return cluster
+
     def end(self) -> None:
         """Remove its pods and nodes, the objects included."""
         for pod, _ in list(self.wires.values()):
@@ -90,7 +104,7 @@ class LocalCluster:
     def add_node(self, name: str, labels: Mapping[str, str] = {}) -> Node:
         """Make a node and its object."""
         node = self.topology.add_node(name)
-        self.api.ensure(_node_object(node, labels))
+        self.api.ensure(_node_object(node, {_DATAPATH_LABEL: self.datapath, **labels}))
         self.api.patch(reference("Node", name), _node_status(node), kind="strategic", subresource="status")
         # Admission marks every new node not-ready, and nothing here would take the mark away again.
         self.api.patch(reference("Node", name), {"spec": {"taints": None}})
@@ -155,7 +169,7 @@ class LocalCluster:
 
     def report_phase(self, pod: Pod, phase: str) -> None:
         """Tell the API server that a pod with its addresses is in this phase (Running, Succeeded, Failed)."""
-        status = _pod_status(pod, self.topology.nodes[pod.node], phase)
+        status = pod_status(pod.addresses, self.topology.nodes[pod.node], phase, ready=phase == "Running")
         self.api.patch(pod.reference, {"status": status}, kind="strategic", subresource="status")
 
     def remove_pod(self, pod: Pod) -> None:
@@ -187,6 +201,18 @@ class LocalCluster:
         if unknown:
             raise LookupError(f"the host outside has no address {', '.join(sorted(unknown))}")
         return Endpoint(f"external/{addresses[0]}", addresses, "external")
+
+    def _adopt(self, obj: Object) -> None:
+        """Know a pod that has its network already."""
+        metadata, spec = obj["metadata"], obj["spec"]
+        addresses = [each["ip"] for each in obj["status"].get("podIPs", ())]
+        name = self.topology.instance.name(f"p-{metadata['namespace']}.{metadata['name']}")
+        if len(addresses) != 2 or not netns.path(name).exists():
+            return
+        labels = metadata.get("labels", {})
+        pod = Pod(metadata["namespace"], metadata["name"], spec["nodeName"], tuple(addresses), labels)
+        wire = self.topology.adopt_pod(pod.namespace, pod.name, pod.node, (addresses[0], addresses[1]))
+        self.wires[pod.key] = pod, wire
 
     def _worker_argv(self, place: str) -> list[str]:
         return [*netns.argv(self._namespace_of_place(place)), *isolated(probe_worker.__file__)]
@@ -229,13 +255,19 @@ def _node_status(node: Node) -> Object:
     return {"status": {"addresses": addresses, "capacity": capacity, "allocatable": capacity, "conditions": conditions}}
 
 
-def _pod_status(pod: Pod, node: Node, phase: str) -> Object:
-    ready = "True" if phase == "Running" else "False"
+def pod_status(addresses: Sequence[str], node: Node, phase: str = "Running", *, ready: bool) -> Object:
+    """The status of a pod on a node; Pods of the host network have the addresses of the node."""
     return {
         "phase": phase,
-        "podIP": pod.addresses[0],
-        "podIPs": [{"ip": each} for each in pod.addresses],
+        "podIP": addresses[0],
+        "podIPs": [{"ip": each} for each in addresses],
         "hostIP": node.plan.addresses[0],
         "hostIPs": [{"ip": each} for each in node.plan.addresses],
-        "conditions": [{"type": "Ready", "status": ready}],
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+        "containerStatuses": [_container_status(ready)],
     }
+
+
+def _container_status(ready: bool) -> Object:
+    required = {"name": "main", "image": IMAGE, "imageID": "", "restartCount": 0}
+    return {**required, "ready": ready, "started": ready, "state": {"running": {}} if ready else {}}

@@ -168,13 +168,19 @@ class Prober:
             self._worker(place)
 
     def measure(
-        self, probes: Sequence[Probe], *, answers_expected: Collection[Probe] = (), timeout: float = TIMEOUT
+        self,
+        probes: Sequence[Probe],
+        *,
+        answers_expected: Collection[Probe] = (),
+        timeout: float = TIMEOUT,
+        serve: bool = True,
     ) -> dict[Probe, Observation]:
-        """Ask every question at once, each target serving the port it is asked on.
+        """Ask every question at once; targets are made to listen where they are asked, unless somebody `serve`s there.
 
         A timeout of a probe in `answers_expected` is asked again once, with PATIENT_TIMEOUT.
         """
-        self._serve(probes)
+        if serve:
+            self._serve(probes)
         observed = self._ask(probes, timeout)
         doubted = [p for p in probes if observed[p].verdict is Verdict.TIMEOUT and p in answers_expected]
         return observed | self._ask(doubted, PATIENT_TIMEOUT)
@@ -184,6 +190,11 @@ class Prober:
         if serve:
             self._serve([probe])
         return self._ask([probe], TIMEOUT)[probe]
+
+    def serve(self, endpoint: Endpoint, ports: Iterable[Port]) -> None:
+        """Have an endpoint listen on ports, on all its addresses, until this process ends."""
+        families = [family for family in (4, 6) if endpoint.address(family)]
+        self._serve([Probe(endpoint, endpoint, port, family) for port in ports for family in families])
 
     def hold(self, probe: Probe, name: str) -> Observation:
         """Open a connection (for UDP: use one source port) and keep it under `name` for `ask`."""

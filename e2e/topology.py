@@ -184,6 +184,17 @@ class Topology:
         """The namespace of the control plane."""
         return self.instance.name("cp")
 
+    def adopt_node(self, name: str, number: int) -> None:
+        """Know a node that another process made."""
+        self.nodes[name] = Node(name, NodePlan(number), self.instance.name(name))
+
+    def adopt_pod(self, namespace: str, pod: str, node: str, addresses: tuple[str, str]) -> Wire:
+        """Know a pod that another process connected."""
+        host = int(addresses[0].rpartition(".")[2])
+        self.nodes[node].hosts.add(host)
+        name = self.instance.name(f"p-{namespace}.{pod}")
+        return Wire(name, addressing.link_name(namespace, pod), addresses, host)
+
     def start(self) -> None:
         """Make the switch and the host outside."""
         self.instance.add_namespace("net")
