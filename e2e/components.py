@@ -180,7 +180,9 @@ class Component:
             directory = self.cluster.topology.instance.directory("components", self.name, "volumes", volume)
             directory.chmod(0o777)
             return directory
-        return self.cluster.topology.instance.directory("nodes", self.node, host_path.lstrip("/"))
+        directory = self.cluster.disk_of(self.node) / host_path.lstrip("/")
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
 
 @dataclass(slots=True)
@@ -229,17 +231,26 @@ class Installation:
                 component.stop()
 
     def remove(self) -> None:
-        """Stop all and remove their pods."""
+        """Stop all and remove their pods and what they wrote for each other; what was applied stays."""
         self.stop()
         for component in self.components.values():
             self.cluster.api.delete(component.pod, grace=0)
         self.components.clear()
+        for rule_set in _rule_sets(self.cluster):
+            self.cluster.api.delete(rule_set)
 
 
 def await_definitions(cluster: LocalCluster) -> None:
     """Wait until every CustomResourceDefinition is served."""
     kind = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
     until("definitions served", lambda: all(map(is_established, cluster.api.list(*kind))), within=20)
+
+
+def _rule_sets(cluster: LocalCluster) -> list[Object]:
+    try:
+        return cluster.api.list("nodewall.io/v1alpha1", "NodeRuleSet")
+    except LookupError:
+        return []  # not our manifests
 
 
 def _nodes_for(workload: Workload, cluster: LocalCluster) -> list[str]:

@@ -4,8 +4,10 @@ What a kubelet would tell the API server about nodes and pods is told from here;
 is done here too unless a kube-controller-manager runs.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from e2e import netns, probe_worker
 from e2e.addressing import EXTERNAL_ADDRESSES
@@ -78,7 +80,7 @@ class LocalCluster:
         for pod, _ in list(self.wires.values()):
             self.remove_pod(pod)
         for name in self.nodes:
-            self.api.delete(reference("Node", name))
+            self.remove_node(name)
         self.prober.close()
         self.topology.end()
 
@@ -115,6 +117,11 @@ class LocalCluster:
         self.api.delete(reference("Node", name))
         self.prober.forget(f"node:{name}")
         self.topology.remove_node(name)
+        shutil.rmtree(self.disk_of(name))
+
+    def disk_of(self, node: str) -> Path:
+        """The directory that stands for the disk of a node, where hostPath volumes are; it goes with the node."""
+        return self.topology.instance.directory("nodes", node)
 
     def add_namespace(self, name: str, labels: Mapping[str, str] = {}) -> None:
         """Make a namespace with its default ServiceAccount."""
