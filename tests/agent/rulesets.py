@@ -1,5 +1,7 @@
 """NodeRuleSets for the agent's tests: small, whole, and different where a test needs it."""
 
+from ipaddress import IPv4Network, IPv6Network
+
 from nodewall.agent.decide import RuleSet
 from nodewall.model.address import Address
 from nodewall.model.policy import Action, Direction, Kind, Tier
@@ -26,6 +28,7 @@ def content(*peers: str, pods: tuple[str, ...] = ("10.0.1.10", "fd00:1::10")) ->
             RuleRef("i1", Kind.NETWORK_POLICY, "shop", "web", Direction.INGRESS, ""),
             RuleRef("r1", Kind.NETWORK_POLICY, "shop", "web", Direction.INGRESS, "ingress[0]"),
         ),
+        pod_cidrs=(IPv4Network("10.0.1.0/24"), IPv6Network("fd00:1::/64")),
     )
 
 

@@ -1,15 +1,32 @@
 """The last good table stays until a better one is there as a whole."""
 
+from dataclasses import replace
+
 import pytest
 
 from nodewall.agent import decide
-from nodewall.agent.decide import DRIFT_SHOWN, RESTORED_HOLD, Adopt, Apply, Finding, Kind, Reason, RuleSet, State
+from nodewall.agent.changes import owners
+from nodewall.agent.decide import (
+    DRIFT_SHOWN,
+    REPAIR_PAUSE,
+    RESTORED_HOLD,
+    Adopt,
+    Apply,
+    Finding,
+    Kind,
+    Reason,
+    RuleSet,
+    State,
+)
+from nodewall.agent.setup import Links, Setup
+from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
-from nodewall.render import Guard, Settings
+from nodewall.model.ruleset import Endpoint, NodeRuleSet
+from nodewall.render import NewPodPolicy, Strict
 from tests.agent.rulesets import broken, content, ruleset
 
 NOW = 100.0
-PLAIN = Settings()
+PLAIN = Setup()
 
 
 def fresh(*, table: bool = False, saved: RuleSet | None = None) -> State:
@@ -74,13 +91,13 @@ def test_a_rule_set_that_draws_the_same_table_sends_nothing() -> None:
 
 
 def test_other_settings_redraw_the_same_rule_set() -> None:
-    state = decide.set_up(in_force(ruleset(1)), Settings(guard=Guard(links=("eth1",))))
+    state = decide.set_up(in_force(ruleset(1)), Setup(links=Links(own=("veth1",))))
     assert apply_of(state).kind is Kind.DIFF
 
 
 def test_the_same_settings_change_nothing() -> None:
     state = in_force(ruleset(1))
-    assert decide.set_up(state, Settings()) is state
+    assert decide.set_up(state, Setup()) is state
 
 
 # --- what must not open the node --------------------------------------------------------------------------------------
@@ -221,14 +238,31 @@ def test_drift_before_the_first_rule_set_is_repaired_from_disk() -> None:
 
 def test_drift_is_counted_and_named_for_a_while() -> None:
     state = in_force(ruleset(1))
-    for _ in range(2):
-        state = decide.drifted(state, "nft (pid 42)", NOW)
-        state = decide.succeeded(state, apply_of(state).target, "")
+    for now in (NOW, NOW + 10):
+        state = decide.drifted(state, "nft (pid 42)", now)
+        state = decide.succeeded(state, apply_of(state, now).target, "")
     assert state.drift is not None
     assert (state.drift.who, state.drift.count) == ("nft (pid 42)", 2)
-    later = decide.tick(state, NOW + DRIFT_SHOWN)
+    assert decide.wake_at(state) == NOW + 10 + DRIFT_SHOWN
+    later = decide.tick(state, NOW + 10 + DRIFT_SHOWN)
     assert later.drift is not None
     assert (later.drift.who, later.drift.count) == ("", 2)
+    assert decide.wake_at(later) is None
+
+
+def test_a_fight_over_the_table_is_paced() -> None:
+    state = decide.drifted(in_force(ruleset(1)), "nft (pid 42)", NOW)
+    state = decide.succeeded(state, apply_of(state).target, "")
+    state = decide.drifted(state, "nft (pid 43)", NOW + 0.01)
+    assert decide.next_step(state, NOW + 0.01) is None
+    assert decide.wake_at(state) == NOW + REPAIR_PAUSE
+    assert apply_of(state, NOW + REPAIR_PAUSE).kind is Kind.REPLACE
+
+
+def test_lost_announcements_replace_the_table_and_accuse_nobody() -> None:
+    state = decide.uncertain(in_force(ruleset(1)))
+    assert apply_of(state).kind is Kind.REPLACE
+    assert state.drift is None
 
 
 def test_findings_of_one_reason_replace_each_other_only() -> None:
@@ -239,3 +273,114 @@ def test_findings_of_one_reason_replace_each_other_only() -> None:
         (Reason.BYPASS, "c"),
         (Reason.UNSAVED, "disk full"),
     ]
+
+
+# --- addresses that change hands --------------------------------------------------------------------------------------
+
+
+def pods(*owned: tuple[str, str]) -> NodeRuleSet:
+    """Pods by (name, address), all isolated."""
+    endpoints = tuple(Endpoint("shop", name, (Address(address),), ingress="web") for name, address in sorted(owned))
+    return replace(content(), endpoints=endpoints)
+
+
+def test_an_address_that_leaves_is_named_with_the_step() -> None:
+    state = decide.read(
+        in_force(ruleset(1, pods(("a", "10.0.1.1"), ("b", "10.0.1.2")))), ruleset(2, pods(("a", "10.0.1.1"))), NOW
+    )
+    assert apply_of(state).gone == {"10.0.1.2"}
+
+
+def test_an_address_belongs_to_nobody_before_it_belongs_to_another() -> None:
+    old, new = pods(("a", "10.0.1.1"), ("b", "10.0.1.2")), pods(("c", "10.0.1.1"), ("b", "10.0.1.2"))
+    state = decide.read(in_force(ruleset(1, old)), ruleset(2, new), NOW)
+    first = apply_of(state)
+    assert first.gone == {"10.0.1.1"}
+    assert owners(first.target.ruleset.content).keys() == {"10.0.1.2"}
+    second = apply_of(decide.succeeded(state, first.target, ""))
+    assert second.gone == frozenset()
+    assert second.target.ruleset == ruleset(2, new)
+
+
+def test_a_step_in_between_is_neither_saved_nor_reported_as_applied() -> None:
+    old, new = pods(("a", "10.0.1.1")), pods(("b", "10.0.1.1"))
+    between = apply_of(decide.read(in_force(ruleset(1, old)), ruleset(2, new), NOW)).target.ruleset
+    assert (between.source, between.digest) == (b"", "")
+
+
+def test_after_a_restart_the_saved_rule_set_tells_who_owned_what() -> None:
+    state = decide.read(fresh(table=True, saved=ruleset(1, pods(("a", "10.0.1.1")))), ruleset(2, pods()), NOW)
+    assert apply_of(state).gone == {"10.0.1.1"}
+
+
+def test_after_a_reboot_there_are_no_connections_to_remove() -> None:
+    state = decide.read(fresh(saved=ruleset(1, pods(("a", "10.0.1.1")))), ruleset(2, pods()), NOW)
+    assert apply_of(state).gone == frozenset()
+
+
+# --- live connections -------------------------------------------------------------------------------------------------
+
+STRICT = Setup(strict=Strict(generation=7))
+
+
+def strictly(rules: RuleSet) -> State:
+    state = decide.read(decide.start(STRICT, table_found=False, saved=None), rules, NOW)
+    return decide.succeeded(state, apply_of(state).target, "")
+
+
+def generation(state: State) -> int:
+    step = apply_of(state)
+    assert step.target.settings.strict is not None
+    return step.target.settings.strict.generation
+
+
+def test_keep_touches_no_mark() -> None:
+    state = decide.read(in_force(ruleset(1, content("10.0.2.1"))), ruleset(2, content()), NOW)
+    assert apply_of(state).target.settings.strict is None
+
+
+def test_the_first_table_has_the_generation_of_the_start() -> None:
+    state = decide.read(decide.start(STRICT, table_found=False, saved=None), ruleset(1), NOW)
+    assert generation(state) == 7
+
+
+def test_a_peer_that_goes_is_a_new_generation_and_one_that_comes_is_none() -> None:
+    one, two = ruleset(1, content("10.0.2.1")), ruleset(2, content("10.0.2.1", "10.0.2.2"))
+    assert generation(decide.read(strictly(one), two, NOW)) == 7
+    assert generation(decide.read(strictly(two), replace(one, generation=3), NOW)) == 8
+
+
+def test_a_refused_generation_is_used_by_the_next_try() -> None:
+    state = decide.read(strictly(ruleset(1, content("10.0.2.1"))), ruleset(2, content()), NOW)
+    state = decide.failed(state, apply_of(state), REFUSAL, NOW)
+    assert generation(state) == 8
+
+
+def test_generations_follow_each_other() -> None:
+    state = strictly(ruleset(1, content("10.0.2.1")))
+    for number in (2, 3):
+        peers = ("10.0.2.1",) if number % 2 else ()
+        state = decide.read(state, ruleset(number, content(*peers)), NOW)
+        state = decide.succeeded(state, apply_of(state).target, "")
+    assert state.setup.strict == Strict(generation=8)
+
+
+def test_what_connected_during_a_drift_is_judged_again() -> None:
+    assert generation(decide.drifted(strictly(ruleset(1)), "nft (pid 42)", NOW)) == 8
+
+
+# --- new pods ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_guard_comes_with_the_first_rule_set() -> None:
+    step = apply_of(decide.read(fresh(), ruleset(1), NOW))
+    assert step.target.settings.guard is not None
+    assert step.target.settings.guard.policy is NewPodPolicy.DROP
+    assert step.target.settings.guard.networks == content().pod_cidrs
+
+
+def test_a_guard_without_scope_is_found_out() -> None:
+    state = decide.read(fresh(), ruleset(1, replace(content(), pod_cidrs=())), NOW)
+    assert [finding.reason for finding in state.findings] == [Reason.UNGUARDED]
+    state = decide.set_up(state, Setup(links=Links(own=("cni0",), shared=("cni0",))))
+    assert state.findings == ()

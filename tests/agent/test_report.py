@@ -9,9 +9,9 @@ import pytest
 from nodewall.agent import decide, report
 from nodewall.agent.decide import Finding, Reason, State
 from nodewall.agent.report import Reporter, status
+from nodewall.agent.setup import Setup
 from nodewall.kube.clock import SystemClock
 from nodewall.kube.errors import Call, NotFoundError, UnreachableError
-from nodewall.render import Settings
 from tests.agent.rulesets import content, ruleset
 from tests.agent.test_decide import NOW, apply_of, fresh, in_force
 
@@ -182,5 +182,5 @@ async def test_an_object_that_is_gone_is_not_written_to() -> None:
 
 async def test_before_any_object_was_seen_nothing_is_written() -> None:
     server = Server()
-    await reported(server, decide.start(Settings(), table_found=False, saved=None))
+    await reported(server, decide.start(Setup(), table_found=False, saved=None))
     assert server.tries == 0

@@ -19,6 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from nodewall.agent.changes import departed, handed_on, stricter, without
+from nodewall.agent.setup import Setup, settings, unguarded
+from nodewall.model.address import Address
 from nodewall.model.ruleset import NodeRuleSet
 from nodewall.render import Settings, Table, Transaction, diff, render
 from nodewall.render import replace as replaced
@@ -30,10 +33,13 @@ RESTORED_HOLD: Seconds = 30.0
 """How long a NodeRuleSet from the past (a restored backup) is not believed. By then the controller has written what it
 thinks is right; if it writes nothing, the old one is right, and waiting longer would only keep the node stale."""
 
+REPAIR_PAUSE: Seconds = 0.5
+"""Between two repairs: whoever fights over the table gets two rounds per second, not all of the processor."""
+
 DRIFT_SHOWN: Seconds = 60.0
 """How long the condition names who changed the table, after the repair."""
 
-DEFAULTS = Settings()
+DEFAULTS = Setup()
 FIRST_RETRY: Seconds = 1.0
 LAST_RETRY: Seconds = 60.0
 
@@ -111,18 +117,18 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Somebody else changed the table: who, how often until now, and how long to tell it."""
+    """Somebody else changed the table: who ("" when it is no news any more), how often until now, when last."""
 
     who: str
     count: int
-    until: Seconds
+    at: Seconds
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything the agent knows.
 
-    ``settings``: how to draw tables now. ``table_found``: a table of ours is in the kernel, perhaps of an earlier run.
+    ``setup``: how to draw tables now. ``table_found``: a table of ours is in the kernel, perhaps of an earlier run.
     ``saved``: the last good rule set from disk. ``wanted``: the newest good one. ``applied``: what the kernel holds by
     our own doing; None until the first apply of this run. ``observed``: the newest NodeRuleSet that was looked at.
     ``suspect``: the kernel may hold something else, so the next apply is a full replace. ``trouble``: why the newest
@@ -130,7 +136,7 @@ class State:
     what weakens the table from outside.
     """
 
-    settings: Settings = DEFAULTS
+    setup: Setup = DEFAULTS
     table_found: bool = False
     saved: RuleSet | None = None
     wanted: RuleSet | None = None
@@ -154,11 +160,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring ``target`` into the kernel by one transaction."""
+    """Bring ``target`` into the kernel by one transaction; then remove the connections of the addresses ``gone``."""
 
     kind: Kind
     target: Target
     transaction: Transaction
+    gone: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +173,18 @@ class Adopt:
     """``target`` renders to what the kernel already holds: nothing to send."""
 
     target: Target
+    gone: frozenset[Address] = frozenset()
 
 
 Step = Apply | Adopt
 
 
-def start(settings: Settings, table_found: bool, saved: RuleSet | None) -> State:
+def start(setup: Setup, table_found: bool, saved: RuleSet | None) -> State:
     """The first state.
 
     After a reboot the last good rule set goes in at once; a table that is there stays until a NodeRuleSet comes.
     """
-    return State(settings, table_found, saved, wanted=None if table_found else saved)
+    return State(setup, table_found, saved, wanted=None if table_found else saved)
 
 
 def read(state: State, ruleset: RuleSet, now: Seconds) -> State:
@@ -206,23 +214,25 @@ def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
 
 
 def _want(state: State, ruleset: RuleSet) -> State:
+    state = found(state, Reason.UNGUARDED, unguarded(state.setup, ruleset.content))
     if state.wanted == ruleset:
         return replace(state, held=None)
     return replace(state, wanted=ruleset, held=None, refusal=None, failures=0, retry_at=0.0)
 
 
-def set_up(state: State, settings: Settings) -> State:
+def set_up(state: State, setup: Setup) -> State:
     """Draw tables in another way from now on."""
-    if settings == state.settings:
+    if setup == state.setup:
         return state
-    return replace(state, settings=settings, refusal=None, failures=0, retry_at=0.0)
+    state = replace(state, setup=setup, refusal=None, failures=0, retry_at=0.0)
+    return found(state, Reason.UNGUARDED, unguarded(setup, state.wanted.content) if state.wanted else ())
 
 
 def tick(state: State, now: Seconds) -> State:
     """Time has passed: a held rule set is believed, an old drift is no longer news."""
     if state.held and now >= state.held.until:
         state = replace(_want(state, state.held.ruleset), trouble=None)
-    if state.drift and now >= state.drift.until and not state.suspect:
+    if state.drift and now >= state.drift.at + DRIFT_SHOWN and not state.suspect:
         state = replace(state, drift=replace(state.drift, who=""))
     return state
 
@@ -242,12 +252,13 @@ def unusable(state: State, observed: Observed, why: str) -> State:
 
 def drifted(state: State, who: str, now: Seconds) -> State:
     """Somebody else changed the table. Without a rule set of this run the one from disk repairs it."""
-    count = state.drift.count + 1 if state.drift else 1
+    before = state.drift
+    soonest = before.at + REPAIR_PAUSE if before else now
     return replace(
         uncertain(state),
         wanted=state.wanted or state.saved,
-        drift=Drift(who, count, now + DRIFT_SHOWN),
-        retry_at=now,
+        drift=Drift(who, before.count + 1 if before else 1, now),
+        retry_at=max(now, soonest),
     )
 
 
@@ -269,23 +280,73 @@ def next_step(state: State, now: Seconds) -> Step | None:
     """What to do now, or None. Raises BadInputError when the wanted rule set cannot be drawn."""
     if state.wanted is None or now < state.retry_at:
         return None
-    if not state.suspect and state.applied and _same(state.applied, state.wanted, state.settings):
+    if not state.suspect and state.applied and _in_force(state.applied, state.wanted, state.setup):
         return None
-    target = Target(state.wanted, state.settings, render(state.wanted.content, state.settings))
+    return _toward(state, *_stage(state, state.wanted))
+
+
+def _in_force(target: Target, ruleset: RuleSet, setup: Setup) -> bool:
+    return target.ruleset == ruleset and target.settings == settings(setup, ruleset.content)
+
+
+def _before(state: State) -> NodeRuleSet | None:
+    """Whose connections are in the kernel: those of what is in force, by our own doing or from an earlier run."""
+    if state.applied:
+        return state.applied.ruleset.content
+    return state.saved.content if state.saved and state.table_found else None
+
+
+def _stage(state: State, wanted: RuleSet) -> tuple[RuleSet, frozenset[Address]]:
+    """(what to apply now, the addresses that leave their pod by it).
+
+    An address that another pod owns now first belongs to nobody, so that its connections can be removed in between.
+    """
+    before = _before(state)
+    if before is None:
+        return wanted, frozenset()
+    moved = handed_on(before, wanted.content)
+    if not moved:
+        return wanted, departed(before, wanted.content)
+    between = replace(wanted, digest="", content=without(wanted.content, moved), source=b"")
+    return between, departed(before, between.content)
+
+
+def _toward(state: State, ruleset: RuleSet, gone: frozenset[Address]) -> Step:
+    drawn = settings(_judging_anew(state, ruleset), ruleset.content)
+    target = Target(ruleset, drawn, render(ruleset.content, drawn))
+    whole = replaced(target.table)
     if state.suspect or state.applied is None:
-        return Apply(Kind.REPLACE, target, replaced(target.table))
-    transaction = diff(state.applied.table, target.table)
-    return Apply(Kind.DIFF, target, transaction) if transaction else Adopt(target)
+        return Apply(Kind.REPLACE, target, whole, gone)
+    change = diff(state.applied.table, target.table)
+    if change is None:
+        return Adopt(target, gone)
+    if change.operations > whole.operations:
+        return Apply(Kind.REPLACE, target, whole, gone)
+    return Apply(Kind.DIFF, target, change, gone)
 
 
-def _same(target: Target, ruleset: RuleSet, settings: Settings) -> bool:
-    return target.ruleset == ruleset and target.settings == settings
+def _judging_anew(state: State, ruleset: RuleSet) -> Setup:
+    """The setup, with the next generation of connections where those that live have to be judged again."""
+    strict, before = state.setup.strict, _before(state)
+    if strict is None or before is None:
+        return state.setup
+    if not state.suspect and not stricter(before, ruleset.content):
+        return state.setup
+    return replace(state.setup, strict=replace(strict, generation=strict.generation + 1))
 
 
 def succeeded(state: State, target: Target, at: str) -> State:
     """``target`` is in force. ``at`` is RFC 3339 text."""
     return replace(
-        state, applied=target, applied_at=at, suspect=False, refusal=None, failures=0, retry_at=0.0, table_found=True
+        state,
+        setup=replace(state.setup, strict=target.settings.strict),
+        applied=target,
+        applied_at=at,
+        suspect=False,
+        refusal=None,
+        failures=0,
+        retry_at=0.0,
+        table_found=True,
     )
 
 
@@ -312,8 +373,8 @@ def retry_delay(failures: int) -> Seconds:
 def wake_at(state: State) -> Seconds | None:
     """When ``tick`` or ``next_step`` has something to do although nothing happened; None: never."""
     times = (
-        state.retry_at if state.refusal else None,
+        state.retry_at if state.wanted and (state.refusal or state.suspect) else None,
         state.held.until if state.held else None,
-        state.drift.until if state.drift and state.drift.who else None,
+        state.drift.at + DRIFT_SHOWN if state.drift and state.drift.who else None,
     )
     return min((time for time in times if time is not None), default=None)

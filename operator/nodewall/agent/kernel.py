@@ -17,12 +17,14 @@ import errno
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from struct import unpack
 from typing import Any, Self
 
 import msgspec
 import nftables
 
-from nodewall.agent.netlink import ACK, NETLINK_NETFILTER, Netlink, NetlinkError, attribute
+from nodewall.agent.netlink import ACK, NETLINK_NETFILTER, Message, Netlink, NetlinkError, attribute, attributes
 from nodewall.model.errors import NodewallError
 
 FAMILY = "inet"
@@ -34,7 +36,8 @@ LONGEST_PREFIX = 127
 Commands = Mapping[str, Any]
 """A transaction in libnftables' JSON schema: ``{"nftables": [{"add": {...}}, ...]}``."""
 
-_NFPROTO_INET = 1
+_NFPROTO_UNSPEC, _NFPROTO_INET = 0, 1
+_GETGEN, _GENERATION_ID = 10 << 8 | 16, 1
 _GETTABLE = 10 << 8 | 1
 _TABLE_NAME = 1
 _LOCATION = re.compile(r"^\S+?:(\d+:\d+-\d+:)? Error: ")
@@ -130,6 +133,19 @@ def _check_prefixes(statements: Sequence[Mapping[str, Any]]) -> None:
             raise KernelRefusedError(f"a log prefix is longer than {LONGEST_PREFIX} bytes")
 
 
+def fingerprint(listed: Sequence[Mapping[str, Any]]) -> str:
+    """A hash of a listing without what differs between equal tables: handles, and the order of elements."""
+    return sha256(msgspec.json.encode([_plain(entry) for entry in listed], order="sorted")).hexdigest()
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    ((kind, what),) = entry.items()
+    body = {key: value for key, value in what.items() if key != "handle"}
+    if "elem" in body:
+        body["elem"] = sorted(msgspec.json.encode(element, order="sorted") for element in body["elem"])
+    return {kind: body}
+
+
 class Kernel:
     """The table in the kernel of this network namespace. Calls queue up in one thread; each is one transaction or one
     read.
@@ -139,6 +155,8 @@ class Kernel:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")
         self._library: nftables.Nftables | None = None
         self._netlink: Netlink | None = None
+        self.commits = 0
+        """Transactions of ours that the kernel took."""
 
     @classmethod
     async def open(cls) -> Self:
@@ -162,6 +180,7 @@ class Kernel:
         """Commit one transaction, whole or not at all. Raises KernelRefusedError with the kernel's reason."""
         check_own(commands)
         await self._run(self._command, commands)
+        self.commits += 1
 
     async def list_table(self) -> list[dict[str, Any]] | None:
         """Our table as libnftables lists it (without counters), or None when it is not there. Slow: never on the hot
@@ -172,6 +191,18 @@ class Kernel:
         listing = {"nftables": [{"list": {"table": {"family": FAMILY, "name": TABLE}}}]}
         output = await self._run(self._command, listing)
         return [entry for entry in msgspec.json.decode(output)["nftables"] if "metainfo" not in entry]
+
+    async def fingerprint(self) -> str:
+        """A hash of what is in the table now, whatever the order of elements; "" without a table.
+
+        As slow as a listing.
+        """
+        listed = await self.list_table()
+        return "" if listed is None else await self._run(fingerprint, listed)
+
+    async def generation(self) -> int:
+        """The kernel's count of nftables transactions, of all tables."""
+        return int(await self._run(self._generation))
 
     async def has_table(self) -> bool:
         """Whether our table exists. One message each way: libnftables 1.0.6 would dump every table of the host."""
@@ -211,12 +242,20 @@ class Kernel:
         return str(output.decode("utf-8", "replace"))
 
     def _has_table(self) -> bool:
+        return bool(self._ask(_GETTABLE, _NFPROTO_INET, attribute(_TABLE_NAME, TABLE.encode() + b"\0")))
+
+    def _generation(self) -> int:
+        (reply,) = self._ask(_GETGEN, _NFPROTO_UNSPEC, b"")
+        (number,) = unpack(">I", attributes(reply.payload[4:])[_GENERATION_ID])
+        return int(number)
+
+    def _ask(self, kind: int, family: int, payload: bytes) -> list[Message]:
+        """Ask nftables itself; no replies when what was asked for does not exist."""
         if self._netlink is None:
             raise KernelUnavailableError("libnftables has been closed")
-        header = bytes((_NFPROTO_INET, 0, 0, 0))
         try:
-            return bool(self._netlink.ask(_GETTABLE, header + attribute(_TABLE_NAME, TABLE.encode() + b"\0"), ACK))
+            return self._netlink.ask(kind, bytes((family, 0, 0, 0)) + payload, ACK)
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
-                return False
+                return []
             raise KernelUnavailableError(f"nftables cannot be read: {error}") from error

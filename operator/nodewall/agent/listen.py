@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 from nodewall.agent import decide
 from nodewall.agent.counts import count
 from nodewall.agent.decide import Finding, Kind, Reason, State, Target
 from nodewall.agent.loop import Inbox
-from nodewall.agent.report import Reporter, weaknesses
+from nodewall.agent.report import weaknesses
 from nodewall.agent.saved import Saved
 from nodewall.agent.wall import Wall
 from nodewall.kube.clock import Clock
@@ -18,16 +20,27 @@ from nodewall.telemetry.metrics import Metrics, Outcome
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """Who is told: what there is to do when the state or the kernel's table is another one."""
+
+    changed: tuple[Callable[[State], None], ...]
+    applied: tuple[Callable[[Target], None], ...]
+
+
 class Listening:
     """Listener of the loop."""
 
-    def __init__(self, counts: Metrics, reporter: Reporter, keeper: "Keeper", wall: Wall) -> None:
-        self._counts, self._reporter, self._keeper, self._wall = counts, reporter, keeper, wall
+    def __init__(self, counts: Metrics, wall: Wall, followers: Followers) -> None:
+        self._counts, self._wall, self._followers = counts, wall, followers
         self._weak: list[Finding] = []
+        self._drifts = 0
 
     def changed(self, state: State) -> None:
         """See ``Listener``."""
-        self._reporter.changed(state)
+        for tell in self._followers.changed:
+            tell(state)
+        self._count_drift(state)
         weak = weaknesses(state)
         self._counts.set(metrics.DEGRADED, bool(weak))
         for finding in weak:
@@ -53,6 +66,11 @@ class Listening:
         self._counts.add(metrics.APPLIES, Outcome.DONE)
         self._in_force(target)
 
+    def _count_drift(self, state: State) -> None:
+        drifts = state.drift.count if state.drift else 0
+        self._counts.add(metrics.DRIFTS, by=drifts - self._drifts)
+        self._drifts = drifts
+
     def adopted(self, target: Target) -> None:
         """See ``Listener``."""
         self._counts.add(metrics.APPLIES, Outcome.UNCHANGED)
@@ -75,7 +93,8 @@ class Listening:
             (metrics.APPLIED_ADDRESSES, counts.addresses),
         ):
             self._counts.set(gauge, number)
-        self._keeper.keep(target)
+        for tell in self._followers.applied:
+            tell(target)
 
 
 class Keeper:
@@ -89,8 +108,8 @@ class Keeper:
         self._news = asyncio.Event()
 
     def keep(self, target: Target) -> None:
-        """To be written soon. One without source came from the file."""
-        if target.ruleset.source != self._newest:
+        """To be written soon. What has no source is only a step on the way."""
+        if target.ruleset.source and target.ruleset.source != self._newest:
             self._newest = target.ruleset.source
             self._news.set()
 

@@ -8,17 +8,18 @@ much as it can and skips what is outdated.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from nodewall.agent import decide
 from nodewall.agent.decide import Adopt, Apply, Finding, Kind, Observed, Reason, RuleSet, State, Step, Target
 from nodewall.agent.kernel import KernelError, KernelUnavailableError
+from nodewall.agent.setup import Setup
 from nodewall.agent.wall import Wall, rfc3339
 from nodewall.kube.clock import Clock
+from nodewall.model.address import Address
 from nodewall.model.errors import NodewallError
-from nodewall.render import Settings
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,19 @@ class Inbox:
 
 
 @dataclass(frozen=True, slots=True)
+class Ways:
+    """What the loop does by:
+
+    read a NodeRuleSet, change the table, remove connections, remember a generation of them.
+    """
+
+    read: Read
+    firewall: Firewall
+    forget: Callable[[frozenset[Address]], Awaitable[None]]
+    reserve: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """What waits, and what tells people the time."""
 
@@ -123,8 +137,8 @@ class Times:
 class Loop:
     """Owns the state, the one mutable cell of the agent."""
 
-    def __init__(self, inbox: Inbox, read: Read, firewall: Firewall, listener: Listener, times: Times) -> None:
-        self._inbox, self._read, self._firewall, self._listener = inbox, read, firewall, listener
+    def __init__(self, inbox: Inbox, ways: Ways, listener: Listener, times: Times) -> None:
+        self._inbox, self._ways, self._listener = inbox, ways, listener
         self._clock, self._wall = times.clock, times.wall
         self.state = State()
         self.turned_at = self._clock.monotonic()
@@ -132,12 +146,20 @@ class Loop:
         self.applying = False
         """A transaction is in the kernel, which may take long; meanwhile the loop does not turn."""
 
-    async def run(self, settings: Settings, saved: RuleSet | None = None) -> NoReturn:
+    async def run(self, setup: Setup, saved: RuleSet | None = None) -> NoReturn:
         """Until cancelled. ``saved`` is the last good rule set from disk."""
-        self._set(decide.start(settings, await self._firewall.has_table(), saved))
+        self._set(decide.start(setup, await self._found(), saved))
         while True:
             await self.turn()
             await self._inbox.wait(self._patience())
+
+    async def _found(self) -> bool:
+        """Whether a table of an earlier run is there. In doubt yes: then it stays until a NodeRuleSet comes."""
+        try:
+            return await self._ways.firewall.has_table()
+        except KernelError as error:
+            log.warning("%s", error)
+            return True
 
     async def turn(self) -> None:
         """Take in what came, then apply until there is nothing left to do now."""
@@ -163,7 +185,7 @@ class Loop:
         if sighting is None:
             return decide.absent(state)
         try:
-            return decide.read(state, self._read(sighting.source), now)
+            return decide.read(state, self._ways.read(sighting.source), now)
         except NodewallError as error:
             return decide.unusable(state, sighting.observed, str(error))
         except Exception as error:  # what nobody foresaw must leave the last good table in place, and be told
@@ -180,24 +202,33 @@ class Loop:
             self._set(decide.undrawable(self.state, f"unexpected {type(error).__name__}: {error}"))
         return self._next_step()
 
-    async def _carry_out(self, step: Apply | Adopt) -> None:
-        if isinstance(step, Adopt):
-            self._set(decide.succeeded(self.state, step.target, rfc3339(self._wall())))
-            self._listener.adopted(step.target)
+    async def _carry_out(self, step: Step) -> None:
+        if isinstance(step, Apply) and not await self._apply(step):
             return
+        if isinstance(step, Adopt):
+            self._listener.adopted(step.target)
+        self._set(decide.succeeded(self.state, step.target, rfc3339(self._wall())))
+        if step.gone:
+            await self._ways.forget(step.gone)
+
+    async def _apply(self, step: Apply) -> bool:
+        """Whether the kernel took it."""
+        strict = step.target.settings.strict
+        if strict and strict != self.state.setup.strict:
+            self._ways.reserve(strict.generation)
         started = self._clock.monotonic()
         self.applying = True
         try:
-            await self._firewall.apply(step.transaction.json())
+            await self._ways.firewall.apply(step.transaction.json())
         except KernelError as error:
             finding = Finding(_reason(error), str(error))
             self._set(decide.failed(self.state, step, finding, self._clock.monotonic()))
             self._listener.refused(step.kind, finding)
-            return
+            return False
         finally:
             self.applying = False
-        self._set(decide.succeeded(self.state, step.target, rfc3339(self._wall())))
         self._listener.applied(step.kind, step.target, self._clock.monotonic() - started)
+        return True
 
     def problems(self) -> list[str]:
         """What a restart of the process would mend: progress has stopped although nothing is being waited for."""

@@ -8,7 +8,8 @@ in host order, netfilter's own attribute values in network order.
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
 
 from nodewall.model.errors import NodewallError
@@ -22,6 +23,8 @@ _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_INSTRUCTION = struct.Struct("=HBBI")
+_SO_ATTACH_FILTER = 26
 _RECEIVE = 1 << 18
 _TIMEOUT_SECONDS = 5.0
 # From linux/socket.h: not in Python's socket module.
@@ -88,10 +91,40 @@ def text(value: bytes) -> str:
     return value.rstrip(b"\0").decode("utf-8", "replace")
 
 
+def attach_filter(connection: socket.socket, instructions: Sequence[tuple[int, int, int, int]]) -> None:
+    """Let the kernel drop datagrams by a program of classic BPF: (operation, jump if true, jump if false, operand)."""
+    program = create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in instructions))
+    # struct sock_fprog; the kernel copies the program, so that it may go when this returns.
+    connection.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(instructions), addressof(program))
+    )
+
+
 def open_socket(protocol: int) -> socket.socket:
     connection = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     connection.bind((0, 0))
     return connection
+
+
+def ports_of_this_process(protocol: int) -> frozenset[int]:
+    """The ports of all netlink sockets of ``protocol`` that this process has open, a library's too."""
+    return frozenset(port for descriptor in _descriptors() if (port := _port_of(descriptor, protocol)) is not None)
+
+
+def _descriptors() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - names only, no objects
+
+
+def _port_of(descriptor: int, protocol: int) -> int | None:
+    try:
+        copy = socket.socket(fileno=os.dup(descriptor))
+    except OSError:  # no socket, or closed since
+        return None
+    with copy:
+        if copy.family != socket.AF_NETLINK or copy.proto != protocol:
+            return None
+        port: int = copy.getsockname()[0]
+        return port
 
 
 class Netlink:

@@ -4,16 +4,26 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from nodewall.model.address import Network
 from nodewall.model.errors import BadInputError
+from nodewall.render import NewPodPolicy, Strict
 from nodewall.telemetry.logs import Format, Level
 from nodewall.telemetry.web import Address
 
 STATE_DIRECTORY = Path("/var/lib/nodewall")
 HEALTH = Address("127.0.0.1", 9811)
+
+
+class Established(StrEnum):
+    """What becomes of live connections when the rules change."""
+
+    KEEP = "Keep"
+    STRICT = "Strict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,10 @@ class Options:
     state_directory: Path
     health: Address
     metrics: Address | None
+    new_pods: NewPodPolicy
+    pod_cidrs: tuple[Network, ...]
+    established: Established
+    mark_mask: int
     log_level: Level
     log_format: Format | None
 
@@ -65,14 +79,30 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
-def _one_of(kind: type[Level] | type[Format]) -> Callable[[str], Any]:
+def _one_of(kind: type[StrEnum]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
-        try:
-            return kind(text.lower())
-        except ValueError:
-            raise ValueError(f"must be one of {', '.join(kind)}") from None
+        found = next((each for each in kind if each.lower() == text.lower()), None)
+        if found is None:
+            raise ValueError(f"must be one of {', '.join(kind)}")
+        return found
 
     return parse
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"must be CIDRs, separated by commas ({error})") from None
+
+
+def _mask(text: str) -> int:
+    try:
+        mask = int(text, 0)
+        Strict(generation=0, mask=mask)
+    except ValueError:
+        raise ValueError("must be one run of at least two bits of 32, like 0xfff00000") from None
+    return mask
 
 
 STATE = Option(
@@ -112,6 +142,38 @@ AGENT = (
         "NODEWALL_METRICS_ADDRESS",
         _address,
         "where /metrics is; beside health, unless given",
+    ),
+    Option(
+        "new_pods",
+        "--new-pods",
+        "NODEWALL_NEW_PODS",
+        _one_of(NewPodPolicy),
+        "what happens to packets of a local pod that the rule set does not list yet: Drop, Reject or Allow",
+        NewPodPolicy.DROP,
+    ),
+    Option(
+        "pod_cidrs",
+        "--pod-cidrs",
+        "NODEWALL_POD_CIDRS",
+        _networks,
+        "CIDRs that only this node's pods have addresses of, separated by commas; those of the Node, unless given",
+        (),
+    ),
+    Option(
+        "established",
+        "--established",
+        "NODEWALL_ESTABLISHED",
+        _one_of(Established),
+        "Keep lets live connections end by themselves, Strict judges them again when the rules get stricter",
+        Established.KEEP,
+    ),
+    Option(
+        "mark_mask",
+        "--mark-mask",
+        "NODEWALL_MARK_MASK",
+        _mask,
+        "bits of the connection mark that Strict may use; nobody else may use them",
+        Strict(generation=0).mask,
     ),
     *LOGGING,
 )

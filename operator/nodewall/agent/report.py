@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 PAUSE = 1.0
 """Seconds between two writes of one node: 5,000 nodes under constant change are 5,000 writes per second at most."""
 
+SETTLE = 0.05
+"""Seconds between the first news and the write."""
+
 LONGEST_MESSAGE = 1024
 """Characters of a condition's message."""
 
@@ -151,6 +154,7 @@ class Reporter:
         failures = 0
         while True:
             await self._news.wait()
+            await self._clock.sleep(SETTLE)  # a change often takes several steps
             self._news.clear()
             failures = await self._report(failures)
             await self._clock.sleep(PAUSE if not failures else backoff(failures, self._clock.chance()))

@@ -1,4 +1,4 @@
-"""The last good NodeRuleSet on disk: for a node that starts while the API server is away.
+"""The last good NodeRuleSet on disk, for a node that starts while the API server is away.
 
 One file in one directory, replaced by rename, so that a crash or a full disk leaves the previous one. What is read back
 is checked like anything from the API server; the file is trusted no more than that.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "noderuleset.json"
+COUNTER = "connection-generation"
 LARGEST = 4 << 20
 """Bytes that are read back. The API server takes less than this."""
 
@@ -49,12 +50,26 @@ class Saved:
             raise
         _sync_directory(self.directory)
 
+    def generation(self) -> int | None:
+        """The newest generation of connections that may be in the kernel, or None when it is not known."""
+        try:
+            return int((self.directory / COUNTER).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def reserve(self, generation: int) -> None:
+        """Remember a generation before it is used. Not synced: connections do not outlive the machine either."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.directory / f".{COUNTER}.new"
+        new.write_text(str(generation))
+        new.replace(self.directory / COUNTER)
+
     def remove(self) -> bool:
-        """Delete the file and what a crash left beside it. False when there was none."""
-        there = self.path.exists()
-        for file in self.directory.glob(f"*{FILE}*"):
+        """Delete the files and what a crash left beside them. False when there were none."""
+        files = [file for name in (FILE, COUNTER) for file in self.directory.glob(f"*{name}*")]
+        for file in files:
             file.unlink(missing_ok=True)
-        return there
+        return bool(files)
 
 
 def _sync_directory(directory: Path) -> None:

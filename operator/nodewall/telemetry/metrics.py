@@ -154,6 +154,7 @@ APPLIED_PODS: Final = Gauge("nodewall_agent_pods", "Local pods in the applied ru
 APPLIED_POLICIES: Final = Gauge("nodewall_agent_policies", "Policies in the applied rule set")
 APPLIED_RULES: Final = Gauge("nodewall_agent_rules", "Rules in the applied rule set")
 APPLIED_ADDRESSES: Final = Gauge("nodewall_agent_addresses", "Addresses in the applied rule set's groups")
+DRIFTS: Final = Counter("nodewall_agent_drifts_total", "Times that somebody else changed the table, each repaired")
 REPORTS: Final = Counter("nodewall_agent_reports_total", "Status written to the API server", (Outcome,))
 
 CONTROLLER: Final[tuple[Metric, ...]] = (
@@ -184,6 +185,7 @@ AGENT: Final[tuple[Metric, ...]] = (
     APPLIED_POLICIES,
     APPLIED_RULES,
     APPLIED_ADDRESSES,
+    DRIFTS,
     REPORTS,
 )
 

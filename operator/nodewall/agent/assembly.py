@@ -1,0 +1,149 @@
+"""The parts of a running agent, put together."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn, TypeVar
+
+from nodewall import __version__
+from nodewall.agent import conntrack
+from nodewall.agent.decide import RuleSet
+from nodewall.agent.kernel import Kernel
+from nodewall.agent.listen import Followers, Keeper, Listening
+from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
+from nodewall.agent.options import Established, Options
+from nodewall.agent.reading import reader
+from nodewall.agent.report import Reporter, Status
+from nodewall.agent.saved import Saved
+from nodewall.agent.sentinel import Sentinel
+from nodewall.agent.setup import Setup
+from nodewall.agent.surroundings import Lookout
+from nodewall.agent.watch import reflector
+from nodewall.kube import credentials
+from nodewall.kube.clock import Clock, backoff
+from nodewall.kube.credentials import Credentials
+from nodewall.kube.errors import Call, UnreachableError
+from nodewall.kube.http import Session, Target, connect
+from nodewall.kube.resource import NODE_RULE_SETS
+from nodewall.model.errors import NodewallError
+from nodewall.render import Strict
+from nodewall.telemetry import metrics, web
+from nodewall.telemetry.metrics import Metrics, Outcome
+
+log = logging.getLogger(__name__)
+
+FIELD_MANAGER = "nodewall-agent"
+T = TypeVar("T")
+
+
+async def insist(attempt: Callable[[], Awaitable[T]], what: str, clock: Clock) -> T:
+    """The result of ``attempt``, tried again for as long as it takes, with the reason said each time."""
+    failures = 0
+    while True:
+        try:
+            return await attempt()
+        except NodewallError as error:
+            failures += 1
+            delay = backoff(failures, clock.chance())
+            log.warning("%s: %s", what, error, extra={"fields": {"next_try_seconds": round(delay, 1)}})
+            await clock.sleep(delay)
+
+
+class Agent:
+    """Guards the node without the API server too, so that is only one part among others."""
+
+    def __init__(self, chosen: Options, environ: Mapping[str, str], kernel: Kernel, clock: Clock) -> None:
+        self._options, self._environ, self._clock = chosen, environ, clock
+        self._read, self._saved = reader(chosen.node), Saved(chosen.state_directory)
+        self._metrics = Metrics(metrics.AGENT, __version__)
+        self._session: Session | None = None
+        self._inbox = Inbox()
+        self._reporter = Reporter(self._patch, clock, time.time, self._reported)
+        self._keeper = Keeper(self._saved, self._inbox, clock)
+        self._sentinel = Sentinel(kernel, self._inbox, clock)
+        self._lookout = Lookout(self._inbox, clock)
+        followers = Followers(
+            changed=(self._reporter.changed, self._lookout.changed),
+            applied=(self._keeper.keep, self._sentinel.applied),
+        )
+        listener = Listening(self._metrics, time.time, followers)
+        ways = Ways(self._read, kernel, conntrack.forget, self._reserve)
+        self._loop = Loop(self._inbox, ways, listener, Times(clock, time.time))
+
+    async def run(self) -> None:
+        """Until cancelled. Raises NodewallError when a port is taken."""
+        pages = web.Pages(self._loop.problems, self._unready, self._metrics.exposition)
+        try:
+            async with web.serve(pages, self._options.health, self._options.metrics), asyncio.TaskGroup() as tasks:
+                for name, work in (
+                    ("loop", self._loop.run(self._setup(), self._load())),
+                    ("keeper", self._keeper.run()),
+                    ("reporter", self._reporter.run()),
+                    ("sentinel", self._sentinel.run()),
+                    ("lookout", self._lookout.run()),
+                    ("watch", self._follow_api()),
+                ):
+                    tasks.create_task(work, name=name)
+        except OSError as error:
+            raise NodewallError(f"cannot serve health and metrics: {error}") from error
+
+    def _setup(self) -> Setup:
+        strict = Strict(self._next_generation(), self._options.mark_mask)
+        keeps = self._options.established is Established.KEEP
+        return Setup(self._options.new_pods, self._options.pod_cidrs, None if keeps else strict)
+
+    def _next_generation(self) -> int:
+        """One that no connection in the kernel carries. Without the file any may; the time makes a hit unlikely."""
+        known = self._saved.generation()
+        return int(time.time()) if known is None else known + 1
+
+    def _load(self) -> RuleSet | None:
+        """The last good rule set, when it is still good."""
+        try:
+            source = self._saved.load()
+            return self._read(source) if source else None
+        except (OSError, NodewallError) as error:
+            log.warning("the saved rule set cannot be used", extra={"fields": {"error": str(error)}})
+            return None
+
+    def _reserve(self, generation: int) -> None:
+        try:
+            self._saved.reserve(generation)
+        except OSError as error:
+            log.warning("a generation of connections cannot be saved", extra={"fields": {"error": str(error)}})
+
+    # --- the API server -----------------------------------------------------------------------------------------------
+
+    async def _follow_api(self) -> NoReturn:
+        """A token may be mounted late and a kubeconfig mended: that nothing leads to the API server ends nothing."""
+        found = await insist(self._find_credentials, "there is no way to the API server", self._clock)
+        async with connect(found, user_agent=f"nodewall-agent/{__version__}") as session:
+            self._session = session
+            mirror = reflector(session, self._options.node, self._inbox, self._metrics, self._seen)
+            await mirror.run()
+
+    async def _find_credentials(self) -> Credentials:
+        return credentials.find(self._options.kubeconfig, environ=self._environ)
+
+    def _seen(self, sighting: Sighting) -> None:
+        self._reporter.remember(sighting.uid, sighting.source)
+
+    async def _patch(self, status: Status) -> None:
+        target = Target(NODE_RULE_SETS, self._options.node, subresource="status")
+        if self._session is None:
+            raise UnreachableError(Call("patch", str(target)), "there is no connection yet")
+        await self._session.merge_patch(target, {"status": status}, FIELD_MANAGER)
+
+    # --- what it shows ------------------------------------------------------------------------------------------------
+
+    def _reported(self, done: bool) -> None:
+        self._metrics.add(metrics.REPORTS, Outcome.DONE if done else Outcome.FAILED)
+
+    def _unready(self) -> list[str]:
+        """Ready means: a rule set of this run is in force."""
+        state = self._loop.state
+        if state.applied:
+            return []
+        reasons = [finding.message for finding in (state.refusal, state.trouble) if finding]
+        return reasons or ["no NodeRuleSet has been applied since the agent started"]
