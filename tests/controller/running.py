@@ -8,9 +8,8 @@ from typing import Any
 from nodewall.api.ruleset import digest_of
 from nodewall.compile.settings import Settings
 from nodewall.controller.main import Controller, Listing
-from nodewall.controller.telling import EVENTS
 from nodewall.kube.http import Timeouts, connect
-from nodewall.kube.resource import NAMESPACES, NETWORK_POLICIES, NODE_RULE_SETS, NODES, PODS
+from nodewall.kube.resource import EVENTS, NAMESPACES, NETWORK_POLICIES, NODE_RULE_SETS, NODES, PODS
 from nodewall.telemetry import metrics
 from nodewall.telemetry.events import Reporter
 from nodewall.telemetry.metrics import Metrics

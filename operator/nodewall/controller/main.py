@@ -181,6 +181,7 @@ class Controller:
 
     def touched(self, ref: PolicyRef) -> None:
         """kopf saw somebody touch this policy."""
+        log.debug("kopf saw a policy", extra={"fields": {"policy": str(ref)}})
         self._reporting.touch(ref)
 
     def _count(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:

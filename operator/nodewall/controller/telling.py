@@ -8,14 +8,13 @@ from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
 from nodewall.kube.http import Session, Target
 from nodewall.kube.reflector import Identity
-from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES, Collection, Resource
+from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES, EVENTS, Collection
 from nodewall.telemetry import metrics
 from nodewall.telemetry.events import EventWriter, Notice, Reason, Severity, Subject
 from nodewall.telemetry.metrics import Metrics, Outcome
 
 log = logging.getLogger(__name__)
 
-EVENTS = Resource("", "v1", "events")
 EVENT_MANAGER = "nodewall-controller-events"
 INSTALL = "kubectl apply -f manifests/"
 
