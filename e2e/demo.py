@@ -65,7 +65,7 @@ def _policy(console: Console, cluster: LocalCluster, scene: Scene) -> None:
     for namespace in ("shop", "clients"):
         scene.namespace(namespace, team=namespace)
     for key, (index, labels) in PODS.items():
-        scene.pod(key, node=index, **labels)
+        scene.pod(key, node=index, ports=(), **labels)
     before = Table.of(scene.endpoints(), [tcp(80)])
     _step(console, "Before: who reaches whom on TCP 80")
     _print(console, await_table(cluster.prober, before))
