@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 from nodewall.model.errors import BadInputError
 
@@ -182,6 +182,7 @@ def _load(names: list[str]) -> "Loaded":
 
 def _compile(names: list[str], node: str | None) -> int:
     from nodewall.api.ruleset import document
+    from nodewall.api.yamltext import write
     from nodewall.compile import compile_all, compile_node
 
     state = _load(names).state
@@ -192,7 +193,7 @@ def _compile(names: list[str], node: str | None) -> int:
     if not state.nodes:
         raise BadInputError("no Node among the objects; add one for each node", source=", ".join(names))
     rulesets = compile_all(state) if node is None else {node: compile_node(state, node)}
-    _print_yaml([document(one) for one in rulesets.values()], sys.stdout)
+    sys.stdout.write(write([document(one) for one in rulesets.values()]))
     return DONE
 
 
@@ -208,13 +209,6 @@ def _tell_unenforced(state: Any, node: str | None) -> None:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(one or "(none)" for one in names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def _print_yaml(documents: Iterable[object], stream: TextIO) -> None:
-    import yaml
-
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    yaml.dump_all(documents, stream, Dumper=dumper, sort_keys=False, width=10_000, explicit_start=True)
 
 
 def _render(name: str, as_json: bool) -> int:

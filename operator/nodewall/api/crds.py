@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from nodewall.api import labels, tierwire
 from nodewall.api.rulesetwire import NodeRuleSetSpec
 from nodewall.api.status import NodeRuleSetStatus, PolicyStatus
 from nodewall.api.tierwire import ClusterExtendedNetworkPolicySpec, ExtendedNetworkPolicySpec
+from nodewall.api.yamltext import write as write_yaml
 
 GROUP, VERSION = "nodewall.io", "v1alpha1"
 Schema = dict[str, Any]
@@ -57,7 +57,7 @@ def _except_checks() -> tuple[Check, ...]:
     readable = "!isCIDR(self.cidr) || !isCIDR({0}) || "
     each = [
         f"(size(self.except) <= {index} || {(readable + '(' + inside + ')').format(f'self.except[{index}]')})"
-        for index in range(_CHECKED_EXCEPTS)
+        for index in range(EXCEPTS_CHECKED)
     ]
     return (
         Check(
@@ -67,7 +67,7 @@ def _except_checks() -> tuple[Check, ...]:
     )
 
 
-_CHECKED_EXCEPTS = 5
+EXCEPTS_CHECKED = 5
 _IS_CIDR = Check("isCIDR(self)", "must be a CIDR; write one like 10.0.0.0/8 or fd00::/8")
 _FOR_EACH = "write an entry of its own for each"
 _FIELDLESS = "has(peer.nodes) || has(peer.networks) || has(peer.ipBlock) || has(peer.domainNames)"
@@ -316,7 +316,7 @@ _HEADER = "# Generated from operator/nodewall/api by `nodewall crds --directory 
 def files() -> dict[str, str]:
     """File name -> YAML."""
     return {
-        f"{GROUP}_{one.plural}.yaml": _HEADER + yaml.safe_dump(definition(one), sort_keys=False, width=120)
+        f"{GROUP}_{one.plural}.yaml": _HEADER + write_yaml([definition(one)], width=120, explicit_start=False)
         for one in DEFINITIONS
     }
 

@@ -1,4 +1,4 @@
-"""YAML text -> JSON values, the way kubectl reads it, and with bounds.
+"""YAML text <-> JSON values, the way kubectl reads it, and with bounds.
 
 Built from parser events with a stack of our own, because the usual loaders recurse (a deep document ends the
 process), unfold aliases without a limit (a few lines become gigabytes), take the last of two equal keys, and read
@@ -6,8 +6,9 @@ process), unfold aliases without a limit (a few lines become gigabytes), take th
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import yaml
@@ -56,6 +57,8 @@ class _Open:
     anchor: str | None
     size: int = 1
     key: str | None = None
+    merges: bool = False
+    """Whether the next value is to be merged instead of stored under ``key``."""
     merged: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -108,10 +111,12 @@ class _Builder:
         value = _scalar_value(event, line)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1)
-        if self._awaits_key():
-            self._key(_MERGE if event.value == _MERGE and event.implicit[0] else _key_text(value), line)
-        else:
+        if not self._awaits_key():
             self._put(value, 1, line)
+        elif event.value == _MERGE and event.implicit[0]:
+            self._open[-1].merges = True
+        else:
+            self._key(_key_text(value), line)
 
     def _alias(self, anchor: str, line: int) -> None:
         if anchor not in self._anchors:
@@ -126,13 +131,14 @@ class _Builder:
             self._put(value, size, line)
 
     def _awaits_key(self) -> bool:
-        return bool(self._open) and isinstance(self._open[-1].value, dict) and self._open[-1].key is None
+        top = self._open[-1] if self._open else None
+        return top is not None and isinstance(top.value, dict) and top.key is None and not top.merges
 
     def _key(self, key: str | None, line: int) -> None:
         top = self._open[-1]
         if key is None:
             raise YamlError("a key must be a string", line)
-        if key in top.value and key != _MERGE:
+        if key in top.value:
             raise YamlError(f"key {key!r} stands there twice", line)
         top.key = key
 
@@ -144,11 +150,11 @@ class _Builder:
         top.size += size
         if isinstance(top.value, list):
             top.value.append(value)
-        elif top.key == _MERGE:
+        elif top.merges:
             top.merged += _merge_sources(value, line)
         elif top.key is not None:
             top.value[top.key] = value
-        top.key = None
+        top.key, top.merges = None, False
 
 
 def _merge_sources(value: Any, line: int) -> list[dict[str, Any]]:
@@ -170,8 +176,8 @@ _BOOLEANS = {
 }
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-_LONGEST_NUMBER = 40
-"""Characters; more are text. A bound for what is converted, far beyond 64 bits."""
+_LONGEST_NUMBER = 400
+"""Characters. Beyond it no number is finite; a bound for what is converted."""
 
 
 def _scalar_value(event: yaml.ScalarEvent, line: int) -> Any:
@@ -195,9 +201,11 @@ def plain(text: str) -> Any:
     digits = text.replace("_", "")
     if len(digits) > _LONGEST_NUMBER or not digits or text[0] == "_":
         return text
-    if _INTEGER.fullmatch(digits):
-        return _integer(digits.lower())
-    return float(digits) if _FLOAT.fullmatch(digits) else text
+    if _INTEGER.fullmatch(digits) and -(2**63) <= (whole := _integer(digits.lower())) < 2**64:
+        return whole
+    if _FLOAT.fullmatch(digits) and isfinite(real := float(digits)):
+        return real
+    return text
 
 
 def _integer(digits: str) -> int:
@@ -214,3 +222,30 @@ def _key_text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int) else None
+
+
+# --- values -> text ---------------------------------------------------------------------------------------------------
+
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SAFE_DUMPER):  # type: ignore[misc]
+    """Quotes whatever kubectl would not read as text: PyYAML writes a name like ``y`` or ``1e3`` without quotes."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's name
+        return True
+
+
+def _represent_text(dumper: Any, text: str) -> yaml.Node:
+    quoted = plain(text) != text
+    node: yaml.Node = dumper.represent_scalar(f"{_TAG}str", text, style='"' if quoted else None)
+    return node
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def write(values: Iterable[object], *, width: int = 10_000, explicit_start: bool = True) -> str:
+    """Documents of JSON values, their keys in the order given."""
+    text: str = yaml.dump_all(values, Dumper=_Dumper, sort_keys=False, width=width, explicit_start=explicit_start)
+    return text
