@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nodewall.api.documents import Loaded, Source
 
 DONE, DENIED, BAD_INPUT, UNEXPECTED = 0, 1, 2, 3
+Outcome = tuple[int, str]
+"""Exit code, and what goes to stdout: written in one place, so that a closed pipe is met there only."""
+
 PIPE_CLOSED, INTERRUPTED = 141, 130
 """As if the signal had ended us."""
 
@@ -69,10 +72,17 @@ def _say(message: str) -> None:
 
 def _offline(arguments: list[str]) -> int:
     """The verbs that need no cluster."""
+    code, text = _ask(arguments)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return code
+
+
+def _ask(arguments: list[str]) -> Outcome:
     from typer import Abort
 
     try:
-        return int(_app()(arguments or ["--help"], prog_name="nodewall", standalone_mode=False) or 0)
+        outcome = _app()(arguments or ["--help"], prog_name="nodewall", standalone_mode=False)
     except Abort:
         raise KeyboardInterrupt from None
     except Exception as error:
@@ -80,6 +90,7 @@ def _offline(arguments: list[str]) -> int:
         if usage is None:
             raise
         raise BadInputError(f"{usage()} See --help") from None
+    return outcome if isinstance(outcome, tuple) else (outcome or DONE, "")
 
 
 def _app() -> "typer.Typer":
@@ -99,14 +110,14 @@ def _app() -> "typer.Typer":
     def compile(  # noqa: A001 - the verb
         file: Annotated[list[str], several],
         node: Annotated[str | None, typer.Option(metavar="NAME", help="Only the rule set of this node.")] = None,
-    ) -> int:
+    ) -> Outcome:
         return _compile(file, node)
 
     @app.command(help="Print the nft table that the agent would apply for a NodeRuleSet.")
     def render(
         file: Annotated[str, single],
         json: Annotated[bool, typer.Option("--json", help="libnftables' JSON instead of text.")] = False,
-    ) -> int:
+    ) -> Outcome:
         return _render(file, json)
 
     @app.command(help="Say whether traffic is allowed, and which policy and rule decide.")
@@ -117,7 +128,7 @@ def _app() -> "typer.Typer":
         file: Annotated[list[str], several],
         output: Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to answer.")] = "text",
         via_service: Annotated[bool, typer.Option("--via-service", help="The traffic came through a Service.")] = False,
-    ) -> int:
+    ) -> Outcome:
         return _why(file, (source, destination, port, via_service), output)
 
     @app.command(help="Print the custom resource definitions.")
@@ -125,15 +136,15 @@ def _app() -> "typer.Typer":
         directory: Annotated[
             Path | None, typer.Option(metavar="DIR", help="Write one file per kind there instead.")
         ] = None,
-    ) -> int:
+    ) -> Outcome:
         return _crds(directory)
 
     @app.command(help="Print the version.")
-    def version() -> int:
+    def version() -> Outcome:
         return _version()
 
     for verb, (_, _, purpose) in _HALVES.items():
-        app.command(verb, help=purpose)(lambda: UNEXPECTED)  # listed by --help only; _run takes these before
+        app.command(verb, help=purpose)(lambda: (UNEXPECTED, ""))  # listed by --help only; _run takes these before
     return app
 
 
@@ -180,7 +191,7 @@ def _load(names: list[str]) -> "Loaded":
 # --- verbs ------------------------------------------------------------------------------------------------------------
 
 
-def _compile(names: list[str], node: str | None) -> int:
+def _compile(names: list[str], node: str | None) -> Outcome:
     from nodewall.api.ruleset import document
     from nodewall.api.yamltext import write
     from nodewall.compile import compile_all, compile_node
@@ -193,8 +204,7 @@ def _compile(names: list[str], node: str | None) -> int:
     if not state.nodes:
         raise BadInputError("no Node among the objects; add one for each node", source=", ".join(names))
     rulesets = compile_all(state) if node is None else {node: compile_node(state, node)}
-    sys.stdout.write(write([document(one) for one in rulesets.values()]))
-    return DONE
+    return DONE, write([document(one) for one in rulesets.values()])
 
 
 def _tell_unenforced(state: Any, node: str | None) -> None:
@@ -211,7 +221,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(one or "(none)" for one in names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def _render(name: str, as_json: bool) -> int:
+def _render(name: str, as_json: bool) -> Outcome:
     from nodewall.api.documents import read
     from nodewall.api.ruleset import API_VERSION, KIND, decode
     from nodewall.render import render, replace, text
@@ -230,47 +240,42 @@ def _render(name: str, as_json: bool) -> int:
     if as_json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.encode(replace(table).json()).decode() + "\n")
-    else:
-        sys.stdout.write(text(table))
-    return DONE
+        return DONE, msgspec.json.encode(replace(table).json()).decode() + "\n"
+    return DONE, text(table)
 
 
-def _why(names: list[str], question: tuple[str, str, str, bool], output: str) -> int:
+def _why(names: list[str], question: tuple[str, str, str, bool], output: str) -> Outcome:
     from nodewall.evaluate import as_object, ask, explain
 
     if output not in ("text", "json"):
         raise BadInputError(f"{output!r} must be text or json", path="--output")
     source, destination, port, via_service = question
     answers = ask(_load(names).state, source, destination, port, via_service=via_service)
+    code = DONE if all(one.allowed for one in answers) else DENIED
     if output == "json":
         import msgspec
 
         encoded = msgspec.json.encode([as_object(one) for one in answers])
-        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
-    else:
-        sys.stdout.write("\n\n".join(explain(one) for one in answers) + "\n")
-    return DONE if all(one.allowed for one in answers) else DENIED
+        return code, msgspec.json.format(encoded, indent=2).decode() + "\n"
+    return code, "\n\n".join(explain(one) for one in answers) + "\n"
 
 
-def _crds(directory: Path | None) -> int:
+def _crds(directory: Path | None) -> Outcome:
     from nodewall.api import crds
 
     if directory is None:
-        sys.stdout.write("---\n".join(crds.files().values()))
-        return DONE
+        return DONE, "---\n".join(crds.files().values())
     try:
         crds.write(directory)
     except OSError as error:
         raise BadInputError(error.strerror or str(error), source=str(directory)) from None
-    return DONE
+    return DONE, ""
 
 
-def _version() -> int:
+def _version() -> Outcome:
     from nodewall import __version__
 
-    sys.stdout.write(f"nodewall {__version__}\n")
-    return DONE
+    return DONE, f"nodewall {__version__}\n"
 
 
 if __name__ == "__main__":
