@@ -167,14 +167,15 @@ def _note(
     """What a packet seen outside says about one of ours: it came through, or it was answered."""
     source, destination = ends(data)
     ports = reset_ports(data)
-    if ports and number not in sent:
+    itself = number in sent
+    if ports and not itself:
         number = lot_ends.get((destination, source, ports[1], ports[0]), 0)
     if number not in sent:
         return
     index = sent[number]
     packet = packets[index]
     ours = (ip_address(packet.source).packed, ip_address(packet.destination).packed)
-    if (source, destination) == ours and not ports:
+    if itself and (source, destination) == ours:
         results[index] = Outcome.PASSED
     elif results[index] is Outcome.DROPPED:
         results[index] = Outcome.REJECTED

@@ -50,3 +50,8 @@ def _sorted(value: Any) -> Any:
 
 def _elements(value: Any) -> Any:
     return sorted(value, key=json.dumps) if isinstance(value, list) else value
+
+
+def counters(namespace: str) -> dict[str, int]:
+    """Packets of each named counter."""
+    return {o["counter"]["name"]: o["counter"]["packets"] for o in listed(namespace) if "counter" in o}

@@ -19,7 +19,7 @@ class Packet:
     """``proto`` is an IP protocol number; ports, or ICMP type and code, where the protocol has them.
 
     ``sport`` 0: the checker picks one that no other packet has. ``link`` names the link that the packet comes in by;
-    "" is the one that its source is routed to. ``tail`` is appended to the payload.
+    "" is the one that its source is routed to. ``body`` comes first in the payload.
     """
 
     source: str
@@ -32,7 +32,7 @@ class Packet:
     link: str = ""
     hop_limit: int = 64
     flags: int = _SYN
-    tail: bytes = b""
+    body: bytes = b""
 
     @property
     def family(self) -> int:
@@ -45,8 +45,8 @@ def encode(packet: Packet, number: int, sport: int) -> bytes:
 
 
 def number_of(data: bytes) -> int:
-    """The number of a packet, wherever in ``data`` it is; 0 when there is none."""
-    _, magic, after = data.partition(_MAGIC)
+    """The number of a packet, wherever in ``data`` it is last; 0 when there is none."""
+    _, magic, after = data.rpartition(_MAGIC)
     return int.from_bytes(after[:4]) if magic and len(after) >= 4 else 0
 
 
@@ -69,7 +69,7 @@ def _mark(number: int) -> bytes:
 
 
 def _payload(packet: Packet, number: int, sport: int) -> bytes:
-    mark = _mark(number) + packet.tail
+    mark = packet.body + _mark(number)
     if packet.proto == TCP:
         head = struct.pack("!HHIIBBHHH", sport, packet.dport, number, 0, 5 << 4, packet.flags, 65535, 0, 0)
         return _checksummed(packet, head + mark, 16)
