@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 from nodewall import __version__
 from nodewall.agent import conntrack
 from nodewall.agent.decide import RuleSet
+from nodewall.agent.drift import Ears
 from nodewall.agent.kernel import Kernel
 from nodewall.agent.listen import Followers, Keeper, Listening
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
@@ -61,7 +62,7 @@ class Agent:
         self._inbox = Inbox()
         self._reporter = Reporter(self._patch, clock, time.time, self._reported)
         self._keeper = Keeper(self._saved, self._inbox, clock)
-        self._sentinel = Sentinel(kernel, self._inbox, clock)
+        self._sentinel = Sentinel(kernel, self._inbox, clock, Ears)
         self._lookout = Lookout(self._inbox, clock)
         followers = Followers(
             changed=(self._reporter.changed, self._lookout.changed),

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import pack, unpack
+from typing import Self
 
 from nodewall.agent.kernel import TABLE
 from nodewall.agent.netlink import (
@@ -93,7 +94,11 @@ def deaf_to(port: int) -> list[tuple[int, int, int, int]]:
 
 
 class Ears:
-    """Listens on the event loop. ``changed`` is told who changed our table; ``missed`` that announcements were lost."""
+    """Listens on the event loop, as a context.
+
+    ``changed`` is told who changed our table; ``missed`` that announcements were lost. Raises OSError when there are
+    none to be had.
+    """
 
     def __init__(self, changed: Callable[[str], None], missed: Callable[[], None]) -> None:
         self._changed, self._missed = changed, missed
@@ -108,10 +113,11 @@ class Ears:
             raise
         self._socket.setblocking(False)
 
-    def listen(self) -> None:
+    def __enter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._socket, self._read)
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 

@@ -7,6 +7,7 @@ in host order, netfilter's own attribute values in network order.
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from ctypes import addressof, create_string_buffer
@@ -117,8 +118,10 @@ def _descriptors() -> list[int]:
 
 def _port_of(descriptor: int, protocol: int) -> int | None:
     try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
         copy = socket.socket(fileno=os.dup(descriptor))
-    except OSError:  # no socket, or closed since
+    except OSError:  # closed since
         return None
     with copy:
         if copy.family != socket.AF_NETLINK or copy.proto != protocol:

@@ -8,11 +8,11 @@ other time. Without such a listing the table is simply replaced, which is always
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import NoReturn, Protocol
 
 from nodewall.agent import decide
-from nodewall.agent.drift import Ears
 from nodewall.agent.kernel import KernelError
 from nodewall.agent.loop import Inbox
 from nodewall.kube.clock import Clock
@@ -39,11 +39,15 @@ class Watched(Protocol):
         ...
 
 
+Listen = Callable[[Callable[[str], None], Callable[[], None]], AbstractContextManager[object]]
+"""Begins to listen: tells the first who changed our table, the second that announcements were lost. Raises OSError."""
+
+
 class Sentinel:
     """See the module. ``applied`` is to be called after each transaction of ours."""
 
-    def __init__(self, kernel: Watched, inbox: Inbox, clock: Clock) -> None:
-        self._kernel, self._inbox, self._clock = kernel, inbox, clock
+    def __init__(self, kernel: Watched, inbox: Inbox, clock: Clock, listen: Listen) -> None:
+        self._kernel, self._inbox, self._clock, self._listen = kernel, inbox, clock, listen
         self._good = ""
         self._changes = asyncio.Event()
         self._doubt = asyncio.Event()
@@ -54,28 +58,19 @@ class Sentinel:
 
     async def run(self) -> NoReturn:
         """Until cancelled."""
-        with self._ears() as hearing:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._remember(), name="remember")
-                tasks.create_task(self._resolve(), name="compare")
-                if not hearing:
-                    tasks.create_task(self._poll(), name="poll")
-        raise AssertionError("tasks without end have ended")
-
-    @contextlib.contextmanager
-    def _ears(self) -> Iterator[bool]:
         try:
-            ears = Ears(self._changed, self._doubt.set)
+            with self._listen(self._changed, self._doubt.set):
+                await self._stand_guard(self._remember(), self._resolve())
         except OSError as error:
             fields = {"error": str(error)}
             log.warning("changes of nftables are not announced, so they are polled", extra={"fields": fields})
-            yield False
-            return
-        ears.listen()
-        try:
-            yield True
-        finally:
-            ears.close()
+            await self._stand_guard(self._remember(), self._resolve(), self._poll())
+        raise AssertionError("tasks without end have ended")
+
+    async def _stand_guard(self, *duties: Coroutine[None, None, NoReturn]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for duty in duties:
+                tasks.create_task(duty)
 
     def _changed(self, who: str) -> None:
         log.warning("the table was changed by %s", who)
