@@ -1,0 +1,120 @@
+"""The new-pod guard: a local pod's address that the rule set does not list is closed, and nothing else is."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from nodewall.model.policy import Action, Direction, Tier
+from nodewall.model.ruleset import Match, Rule, RuleClass
+from nodewall.render import Guard, NewPodPolicy, Settings
+from tests.kernel import nft
+from tests.kernel.checker import Checker
+from tests.kernel.packets import ICMPV6, UDP, Packet
+from tests.kernel.scenes import (
+    DROPPED,
+    FAMILIES,
+    FRIEND,
+    OTHER,
+    OWN,
+    PASSED,
+    POD,
+    REJECTED,
+    UNKNOWN,
+    WORLD,
+    both_families,
+    programmed,
+    ruleset,
+)
+
+pytestmark = pytest.mark.kernel
+
+SCOPES = {
+    "the node's pod CIDRs": Guard(),
+    "networks": Guard(networks=(ip_network("10.0.0.0/20"), ip_network("10.0.17.0/24"), ip_network("fd00::/15"))),
+    "links": Guard(links=("pod0", "pod1", "pod2")),
+    "links and networks": Guard(networks=(ip_network("10.0.17.0/24"),), links=("pod0", "pod1", "pod2")),
+}
+ALL_WAYS = [
+    *both_families(UNKNOWN, WORLD),
+    *both_families(WORLD, UNKNOWN),
+    *both_families(UNKNOWN, POD),
+    *both_families(POD, UNKNOWN),
+    *both_families(UNKNOWN, OWN),
+]
+
+
+@pytest.mark.parametrize("guard", SCOPES.values(), ids=SCOPES)
+def test_an_unlisted_pod_is_closed_both_ways(checker: Checker, guard: Guard) -> None:
+    assert programmed(checker, ruleset()).outcomes(ALL_WAYS) == [PASSED] * len(ALL_WAYS)
+    programmed(checker, ruleset(), Settings(guard=guard))
+    assert checker.outcomes(ALL_WAYS) == [DROPPED] * len(ALL_WAYS)
+    assert nft.counters(checker.router.name)["unlisted"] == len(ALL_WAYS)
+
+
+@pytest.mark.parametrize("guard", SCOPES.values(), ids=SCOPES)
+def test_nothing_else_is(checker: Checker, guard: Guard) -> None:
+    """Listed pods, the node itself (kubelet probes), and what is forwarded for others, all the protocols."""
+    programmed(checker, ruleset(), Settings(guard=guard))
+    pairs = (
+        (POD, OTHER),
+        (POD, WORLD),
+        (WORLD, POD),
+        (OWN, POD),
+        (OWN, UNKNOWN),
+        (POD, OWN),
+        (FRIEND, WORLD),
+        (WORLD, OWN),
+    )
+    packets = [packet for proto in (6, 17, 47) for pair in pairs for packet in both_families(*pair, proto)]
+    assert checker.outcomes(packets) == [PASSED] * len(packets)
+
+
+def test_reject_tells_the_sender(checker: Checker) -> None:
+    programmed(checker, ruleset(), Settings(guard=Guard(NewPodPolicy.REJECT)))
+    assert checker.outcomes(ALL_WAYS) == [REJECTED] * len(ALL_WAYS)
+    assert checker.outcomes(both_families(UNKNOWN, WORLD, UDP)) == [REJECTED] * 2
+
+
+def test_allow_closes_nothing(checker: Checker) -> None:
+    programmed(checker, ruleset(), Settings(guard=Guard(NewPodPolicy.ALLOW)))
+    assert checker.outcomes(ALL_WAYS) == [PASSED] * len(ALL_WAYS)
+
+
+@pytest.mark.parametrize("guard", [Guard(), Guard(links=("pod0", "pod1", "pod2"))], ids=["network", "link"])
+def test_a_pod_that_reaches_itself_through_a_service_is_exempt(checker: Checker, guard: Guard) -> None:
+    programmed(checker, ruleset(), Settings(guard=guard))
+    assert checker.outcomes(both_families(UNKNOWN, UNKNOWN)) == [PASSED] * 2
+    assert checker.outcomes(both_families(UNKNOWN, OTHER)) == [DROPPED] * 2
+
+
+@pytest.mark.parametrize("i", FAMILIES)
+def test_answers_to_the_node_pass(checker: Checker, i: int) -> None:
+    """A kubelet's probe of a pod that is not listed yet."""
+    programmed(checker, ruleset(), Settings(guard=Guard()))
+    ask = Packet(OWN[i], UNKNOWN[i], UDP, dport=8080, sport=5000)
+    answer = Packet(UNKNOWN[i], OWN[i], UDP, dport=5000, sport=8080)
+    checker.forget_connections()
+    assert checker.send([answer]) == [DROPPED]
+    checker.forget_connections()
+    assert checker.send([ask, answer]) == [PASSED, PASSED]
+
+
+def test_neighbour_discovery_with_the_node_passes(checker: Checker) -> None:
+    """Without it the pod would have no IPv6 when it is listed."""
+    programmed(checker, ruleset(), Settings(guard=Guard()))
+    assert checker.outcomes([Packet(UNKNOWN[1], OWN[1], ICMPV6, icmp_type=135, hop_limit=255)]) == [PASSED]
+
+
+def test_the_guard_comes_before_every_policy(checker: Checker) -> None:
+    """An Admin rule that accepts everything opens no pod that is not listed."""
+    accept = Rule("r", Tier.ADMIN, Action.ACCEPT, Match(any_peer=True, any_port=True))
+    rules = ruleset(RuleClass("in", Direction.INGRESS, (accept,)), RuleClass("out", Direction.EGRESS, (accept,)))
+    programmed(checker, rules, Settings(guard=Guard()))
+    assert checker.outcomes([*both_families(UNKNOWN, POD), *both_families(POD, UNKNOWN)]) == [DROPPED] * 4
+
+
+def test_no_scope_guards_nothing(checker: Checker) -> None:
+    """Which the agent reports; it must never become everything."""
+    rules = ruleset()
+    programmed(checker, type(rules)(rules.node, endpoints=rules.endpoints), Settings(guard=Guard()))
+    assert checker.outcomes(ALL_WAYS) == [PASSED] * len(ALL_WAYS)
