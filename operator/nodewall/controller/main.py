@@ -42,7 +42,7 @@ from nodewall.telemetry.metrics import Acceptance, Metrics
 log = logging.getLogger(__name__)
 
 COMPONENT = "nodewall-controller"
-DONE, FAILED, WRONG_USE = 0, 1, 2
+DONE, FAILED, WRONG_USE, UNEXPECTED = 0, 1, 2, 3
 
 
 def controller(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -58,6 +58,9 @@ def controller(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except NodewallError as error:
         log.critical("%s", error)
         return FAILED
+    except Exception:  # the last resort of the process; whoever runs it starts it again
+        log.critical("ended by a mistake in the program; every node keeps what it enforces", exc_info=True)
+        return UNEXPECTED
     return DONE
 
 
@@ -139,7 +142,7 @@ class Controller:
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
         self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
-        publishing = Publishing(counters, self._events)
+        publishing = Publishing(counters, self._events, self._progressed)
         self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
         self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes)
         self._reporting = Reporting(
@@ -183,6 +186,9 @@ class Controller:
         """kopf saw somebody touch this policy."""
         log.debug("kopf saw a policy", extra={"fields": {"policy": str(ref)}})
         self._reporting.touch(ref)
+
+    def _progressed(self) -> None:
+        self._reporting.touch_all()
 
     def _count(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
         self._rejected.discard(ref)

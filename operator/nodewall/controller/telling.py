@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
@@ -42,8 +42,9 @@ class ApiEvents:
 class Publishing:
     """``Watcher`` of the loop."""
 
-    def __init__(self, counters: Metrics, events: EventWriter) -> None:
-        self._metrics, self._events = counters, events
+    def __init__(self, counters: Metrics, events: EventWriter, progressed: Callable[[], None]) -> None:
+        """``progressed`` is called when policies may be told something new."""
+        self._metrics, self._events, self._progressed = counters, events, progressed
         self._oversized: set[str] = set()
 
     @property
@@ -96,6 +97,7 @@ class Publishing:
     def _fits(self, node: str, *, fits: bool) -> None:
         self._oversized = self._oversized - {node} if fits else self._oversized | {node}
         self._metrics.set(metrics.OVERSIZED, len(self._oversized))
+        self._progressed()
 
     def _note(self, node: str, reason: Reason, message: str) -> None:
         self._events.note(Notice(Subject("v1", "Node", node), Severity.WARNING, reason, message))
