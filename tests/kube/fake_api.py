@@ -247,13 +247,13 @@ class FakeApi:
         """The present, to ``restore`` later."""
         return self.version, copy.deepcopy(self.store)
 
-    def restore(self, backup: tuple[int, Store]) -> None:
-        """As etcd restored from a backup: the version goes back, and the server has restarted."""
+    def restore(self, backup: tuple[int, Store], half: bytes | None = None) -> None:
+        """As etcd restored from a backup: the version goes back; the server has restarted (see ``drop_watches``)."""
         self.version, self.store = backup[0], copy.deepcopy(backup[1])
         self._log.clear()
         self._snapshots.clear()
         self._compacted = min(self._compacted, self.version)
-        self.drop_watches()
+        self.drop_watches(half)
 
     # -- faults
 

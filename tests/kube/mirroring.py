@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -21,7 +21,9 @@ Labels = tuple[tuple[str, str], ...]
 DEFAULT_PACE = Pace()
 BIG = Pace(page_size=1)
 """Two objects are a collection too big to be listed when in doubt."""
-QUICK = Timeouts(connect=2.0, request=5.0, silence=0.3, watch_grace=5.0)
+QUICK = Timeouts(connect=2.0, request=5.0, silence=10.0, watch_grace=5.0)
+HASTY = replace(QUICK, silence=0.3)
+"""Takes a third of a second without a byte for death."""
 
 
 class QuickClock:
@@ -118,12 +120,12 @@ async def mirrored(
     view: View[Identity, Labels] = ALL_PODS,
     *,
     pace: Pace = DEFAULT_PACE,
-    seed: int = 1,
+    clock: QuickClock | None = None,
     timeouts: Timeouts = QUICK,
 ) -> AsyncIterator[Mirrored]:
     """A reflector that runs against ``api``."""
     changes: list[Change[Identity, Labels]] = []
-    recorder, clock = Recorder(), QuickClock(seed)
+    recorder, clock = Recorder(), clock or QuickClock()
     async with connect(api.credentials(), timeouts=timeouts) as session:
         reflector = Reflector(session, view, changes.append, recorder, pace=pace, clock=clock)
         task = asyncio.create_task(reflector.run())

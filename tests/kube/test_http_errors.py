@@ -40,6 +40,7 @@ REFUSALS: list[tuple[int, str, type[RefusedError], bool]] = [
     (422, "etcdserver: request is too large", TooLargeError, True),
     (429, "too many requests", ThrottledError, False),
     (500, "etcdserver: request is too large", TooLargeError, True),
+    (500, "rpc error: desc = trying to send message larger than max (2440155 vs. 2097152)", TooLargeError, True),
     (500, "etcdserver: leader changed", ServerError, False),
     (503, "apiserver not ready", ServerError, False),
     (504, "Timeout: Too large resource version: 9, current: 5", ExpiredError, False),

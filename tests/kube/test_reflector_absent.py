@@ -3,10 +3,10 @@
 import pytest
 
 from nodewall.kube.errors import NotFoundError
-from nodewall.kube.reflector import View
+from nodewall.kube.reflector import Pace, View
 from nodewall.kube.resource import EXTENDED_NETWORK_POLICIES, NODE_RULE_SETS, Collection, Resource
 from tests.kube.fake_api import KINDS, FakeApi, Fault, Refuse, pod
-from tests.kube.mirroring import labels_of, mirrored, until
+from tests.kube.mirroring import BIG, labels_of, mirrored, until
 
 XNP = View(Collection(EXTENDED_NETWORK_POLICIES), labels_of)
 
@@ -32,6 +32,22 @@ async def test_a_resource_installed_later_is_found() -> None:
         api.put(EXTENDED_NETWORK_POLICIES, pod("a"))
         await until(lambda: mirror.names == {"a"})
         assert not mirror.reflector.absent
+
+
+PACES = {"a small collection": Pace(), "a big collection": BIG}
+
+
+@pytest.mark.parametrize("pace", PACES.values(), ids=PACES.keys())
+async def test_a_resource_removed_while_nobody_looked(pace: Pace) -> None:
+    async with FakeApi() as api, mirrored(api, XNP, pace=pace) as mirror:
+        for name in "abc":
+            api.put(EXTENDED_NETWORK_POLICIES, pod(name))
+        await until(lambda: mirror.names == {"a", "b", "c"})
+        api.installed.discard(EXTENDED_NETWORK_POLICIES)
+        api.drop_watches()
+        await until(lambda: mirror.reflector.absent)
+        assert mirror.names == set()
+        assert sum(change.new is None for change in mirror.changes) == 3
 
 
 async def test_a_resource_removed_and_installed_again() -> None:

@@ -20,6 +20,20 @@ async def test_the_delay_doubles_to_half_a_minute() -> None:
                 assert full / 2 <= delay <= full
 
 
+async def test_after_news_the_delays_begin_anew() -> None:
+    async with FakeApi() as api:
+        crowd(api)
+        api.fail("watch", Refuse(500), times=6)
+        async with mirrored(api, pace=BIG) as mirror:
+            await watching(api, mirror)
+            assert mirror.seen.delays[-1] > 5
+            api.put(PODS, pod("a"))
+            await appears(mirror, "a")
+            api.drop_watches(half=b"{")
+            await until(lambda: len(mirror.seen.delays) == 7)
+            assert mirror.seen.delays[-1] <= 0.5
+
+
 async def test_retry_after_is_honoured() -> None:
     async with FakeApi() as api:
         api.fail("list", Refuse(429, headers={"Retry-After": "17"}))
@@ -69,6 +83,16 @@ async def test_a_list_cut_in_the_middle_is_asked_for_again() -> None:
             await until(mirror.reflector.synced.is_set)
             assert mirror.names == {"a", "b", "c"}
             assert len(mirror.seen.failures) == 1
+
+
+async def test_a_list_without_a_version_is_none() -> None:
+    async with FakeApi() as api:
+        api.put(PODS, pod("a"))
+        api.fail("list", Refuse(200, body=b'{"metadata":{},"items":[]}'))
+        async with mirrored(api) as mirror:
+            await until(mirror.reflector.synced.is_set)
+            assert mirror.names == {"a"}
+            assert "no resourceVersion" in str(mirror.seen.failures[0])
 
 
 async def test_a_server_that_goes_away_and_returns() -> None:

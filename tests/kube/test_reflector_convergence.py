@@ -13,10 +13,11 @@ import pytest
 from nodewall.kube.reflector import Change, Identity, Pace
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import GONE_IN_STREAM, FakeApi, Fault, Garble, Refuse, Say, Silence, event, pod
-from tests.kube.mirroring import Labels, Mirrored, mirrored, until
+from tests.kube.mirroring import HASTY, Labels, Mirrored, QuickClock, mirrored, until
 
 SEEDS = range(12)
 STEPS = 400
+PAGED = Pace(page_size=7)
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "list": (Refuse(500), Refuse(429, headers={"Retry-After": "3"}), Refuse(403), Refuse(410), Garble()),
@@ -111,14 +112,17 @@ def is_settled(api: FakeApi, mirror: Mirrored) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_small_store_ends_as_what_the_server_has(seed: int) -> None:
-    async with FakeApi() as api, mirrored(api, seed=seed) as mirror:
+    async with FakeApi() as api, mirrored(api, clock=QuickClock(seed), timeouts=HASTY) as mirror:
         await Storm(api, seed).with_restores().blow()
         await settle(api, mirror)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_big_store_ends_as_what_the_server_has(seed: int) -> None:
-    async with FakeApi() as api, mirrored(api, pace=Pace(page_size=7), seed=seed) as mirror:
+    async with (
+        FakeApi() as api,
+        mirrored(api, pace=PAGED, clock=QuickClock(seed), timeouts=HASTY) as mirror,
+    ):
         await Storm(api, seed).blow()
         await settle(api, mirror)
 

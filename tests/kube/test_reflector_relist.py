@@ -108,8 +108,6 @@ async def test_a_list_that_never_ends_is_given_up_and_tried_again_later() -> Non
 
 
 async def test_a_long_watch_ends_in_a_list_once_the_last_one_is_old() -> None:
-    async with FakeApi() as api, mirrored(api, pace=Pace(relist=0.0)) as mirror:
-        await watching(api, mirror)
-        api.drop_watches()
+    async with FakeApi() as api, mirrored(api, pace=Pace(watch=1.0, relist=0.0)) as mirror:
         await until(lambda: len(mirror.seen.lists) == 2)
         assert mirror.seen.failures == []

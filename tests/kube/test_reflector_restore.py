@@ -10,8 +10,9 @@ from tests.kube.mirroring import BIG, appears, crowd, mirrored, until, watching
 PACES = {"a small collection": Pace(), "a big collection": BIG}
 
 
+@pytest.mark.parametrize("cut", [None, b'{"type'], ids=["the watch ends", "the watch is cut"])
 @pytest.mark.parametrize("pace", PACES.values(), ids=PACES.keys())
-async def test_the_store_goes_back_to_an_older_version(pace: Pace) -> None:
+async def test_the_store_goes_back_to_an_older_version(pace: Pace, cut: bytes | None) -> None:
     async with FakeApi() as api:
         crowd(api)
         api.put(PODS, pod("a", app="old"))
@@ -23,7 +24,7 @@ async def test_the_store_goes_back_to_an_older_version(pace: Pace) -> None:
             api.remove(PODS, "b", "default")
             api.put(PODS, pod("c"))
             await until(lambda: mirror.names == {"x", "y", "a", "c"})
-            api.restore(backup)
+            api.restore(backup, cut)
             await until(lambda: mirror.names == {"x", "y", "a", "b"})
             assert mirror.reflector.objects["default", "a"] == (("app", "old"),)
             await watching(api, mirror)
@@ -45,10 +46,12 @@ async def test_versions_that_have_caught_up_do_not_hide_a_restore_from_a_small_c
 
 
 async def test_a_bookmark_from_the_past_leads_to_a_list() -> None:
-    async with FakeApi() as api, mirrored(api) as mirror:
-        await watching(api, mirror)
-        api.bookmark(version=42)
-        await until(lambda: len(mirror.seen.lists) == 2)
+    async with FakeApi() as api:
+        crowd(api)
+        async with mirrored(api, pace=BIG) as mirror:
+            await watching(api, mirror)
+            api.bookmark(version=42)
+            await until(lambda: mirror.seen.lists == [2, 2])
 
 
 async def test_a_delete_with_an_old_version_does_not_send_the_watch_back() -> None:

@@ -1,21 +1,19 @@
 """A watch that ends goes on where it stopped."""
 
 import json
-from dataclasses import replace
 
 from nodewall.kube.errors import BadAnswerError, ServerError, UnreachableError
 from nodewall.kube.reflector import Pace
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import FakeApi, Say, event, pod
-from tests.kube.mirroring import BIG, QUICK, crowd, mirrored, until, watching
+from tests.kube.mirroring import BIG, crowd, mirrored, until, watching
 
 SHORT = Pace(watch=1.0)
-PATIENT = replace(QUICK, silence=5.0)
 
 
 async def test_the_end_of_a_watch_is_no_reason_to_list() -> None:
     """Even for a small collection, when the watch lasted as long as we asked."""
-    async with FakeApi() as api, mirrored(api, pace=SHORT, timeouts=PATIENT) as mirror:
+    async with FakeApi() as api, mirrored(api, pace=SHORT) as mirror:
         await watching(api, mirror)
         api.put(PODS, pod("a"))
         await until(lambda: len(api.asked("watch")) == 2)
@@ -57,7 +55,7 @@ async def test_what_happens_between_two_watches_is_not_lost() -> None:
 
 
 async def test_a_bookmark_moves_the_version_from_which_a_watch_resumes() -> None:
-    async with FakeApi() as api, mirrored(api, pace=SHORT, timeouts=PATIENT) as mirror:
+    async with FakeApi() as api, mirrored(api, pace=SHORT) as mirror:
         await watching(api, mirror)
         api.version += 50  # other resources change
         api.bookmark()
@@ -94,19 +92,24 @@ async def test_an_error_that_is_no_expiry_resumes_after_a_pause() -> None:
 
 
 async def test_a_line_that_is_no_json_leads_to_a_list() -> None:
-    async with FakeApi() as api, mirrored(api) as mirror:
-        await watching(api, mirror)
-        api.say(b'{"type": "ADDED", "object": {"meta\n')
-        await until(lambda: len(mirror.seen.lists) == 2)
-        assert [type(error) for error in mirror.seen.failures] == [BadAnswerError]
+    async with FakeApi() as api:
+        crowd(api)
+        async with mirrored(api, pace=BIG) as mirror:
+            await watching(api, mirror)
+            api.say(b'{"type": "ADDED", "object": {"meta\n')
+            await until(lambda: mirror.seen.lists == [2, 2])
+            assert [type(error) for error in mirror.seen.failures] == [BadAnswerError]
 
 
 async def test_an_unknown_event_leads_to_a_list() -> None:
-    async with FakeApi() as api, mirrored(api) as mirror:
-        await watching(api, mirror)
-        api.say(event("RENAMED", pod("a")))
-        await until(lambda: len(mirror.seen.lists) == 2)
-        assert mirror.names == set()
+    async with FakeApi() as api:
+        crowd(api)
+        async with mirrored(api, pace=BIG) as mirror:
+            await watching(api, mirror)
+            api.say(event("RENAMED", pod("a")))
+            await until(lambda: mirror.seen.lists == [2, 2])
+            assert mirror.names == {"x", "y"}
+            assert [type(error) for error in mirror.seen.failures] == [BadAnswerError]
 
 
 async def test_watches_that_end_at_once_are_opened_ever_more_slowly() -> None:

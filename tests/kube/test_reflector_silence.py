@@ -5,14 +5,14 @@ import asyncio
 from nodewall.kube.errors import SilentError
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import FakeApi, Silence, pod
-from tests.kube.mirroring import BIG, appears, crowd, mirrored, watching
+from tests.kube.mirroring import BIG, HASTY, appears, crowd, mirrored, watching
 
 
 async def test_a_silent_watch_is_closed_and_resumed() -> None:
     async with FakeApi() as api:
         crowd(api)
         api.fail("watch", Silence())
-        async with mirrored(api, pace=BIG) as mirror:
+        async with mirrored(api, pace=BIG, timeouts=HASTY) as mirror:
             await watching(api, mirror)
             api.put(PODS, pod("a"))
             await appears(mirror, "a")
@@ -21,7 +21,7 @@ async def test_a_silent_watch_is_closed_and_resumed() -> None:
 
 
 async def test_bookmarks_alone_keep_a_watch_alive() -> None:
-    async with FakeApi() as api, mirrored(api) as mirror:
+    async with FakeApi() as api, mirrored(api, timeouts=HASTY) as mirror:
         await watching(api, mirror)
         began = mirror.reflector.last_contact
         while mirror.reflector.last_contact < began + 0.6:  # twice the silence that would end it
