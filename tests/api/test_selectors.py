@@ -15,7 +15,7 @@ def read(raw: dict[str, Any]) -> tuple[Selector | None, list[str]]:
     return read_selector(msgspec.convert(raw, LabelSelector), "s", report), [one.path for one in report.problems]
 
 
-def expression(key: str = "a", operator: str = "In", values: list[str] | None = None) -> dict[str, Any]:
+def expression(key: str = "a", operator: str = "In", values: list[Any] | None = None) -> dict[str, Any]:
     raw = {"key": key, "operator": operator}
     return {"matchExpressions": [raw if values is None else {**raw, "values": values}]}
 
@@ -28,6 +28,7 @@ GOOD = [
     ({"matchLabels": {"a": None}}, Selector.of([Requirement("a", Operator.IN, ("",))])),
     (expression(values=["c", "b", "c"]), Selector.of([Requirement("a", Operator.IN, ("b", "c"))])),
     (expression(operator="NotIn", values=[""]), Selector.of([Requirement("a", Operator.NOT_IN, ("",))])),
+    (expression(values=[None]), Selector.of([Requirement("a", Operator.IN, ("",))])),
     (expression(operator="Exists"), Selector.of([Requirement("a", Operator.EXISTS)])),
     (expression(operator="DoesNotExist", values=[]), Selector.of([Requirement("a", Operator.DOES_NOT_EXIST)])),
     (

@@ -42,7 +42,7 @@ class LabelSelectorRequirement(Wire, frozen=True):
         ),
     ]
     values: Annotated[
-        list[str] | None,
+        list[str | None] | None,
         Meta(description="Values for In and NotIn (at least one); left out for Exists and DoesNotExist."),
     ] = None
 
@@ -94,7 +94,7 @@ def _read_label(key: str, value: str, at: str, report: Report) -> Requirement | 
 
 def _read_expression(wire: LabelSelectorRequirement, at: str, report: Report) -> Requirement | None:
     before = len(report.problems)
-    operator, values = _OPERATORS.get(wire.operator), wire.values or []
+    operator, values = _OPERATORS.get(wire.operator), [value or "" for value in wire.values or ()]
     if operator is None:
         report.add(f"{at}.operator", f"{wire.operator!r} must be In, NotIn, Exists or DoesNotExist")
     elif operator in _WITH_VALUES and not values:
