@@ -83,6 +83,19 @@ def test_a_new_peer_is_one_element() -> None:
     assert step.transaction.operations == 1
 
 
+@pytest.mark.parametrize("members", [100, 20_000])
+def test_the_work_is_that_of_the_change(members: int) -> None:
+    peers = [f"10.2.{number // 250}.{number % 250}" for number in range(members)]
+    state = in_force(ruleset(1, content(*peers)))
+    step = apply_of(decide.read(state, ruleset(2, content(*peers[1:], "10.3.0.1")), NOW))
+    assert step.transaction.operations == 2
+
+
+def test_a_change_that_is_bigger_than_the_table_replaces_it() -> None:
+    state = in_force(ruleset(1, content(*(f"10.2.{number // 250}.{number % 250}" for number in range(3000)))))
+    assert apply_of(decide.read(state, ruleset(2, content("10.3.0.1")), NOW)).kind is Kind.REPLACE
+
+
 def test_a_rule_set_that_draws_the_same_table_sends_nothing() -> None:
     state = decide.read(in_force(ruleset(1)), ruleset(2), NOW)
     step = decide.next_step(state, NOW)

@@ -65,16 +65,16 @@ def _verdicts(rule_class: RuleClass) -> tuple[object, ...]:
 def _members_matter(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """A group that rules use lost a member, or one that rules deny or pass on gained one."""
     before, after = _members(old), _members(new)
-    lost = {name for name in before.keys() & after.keys() if before[name] - after[name]}
-    gained = {name for name in before.keys() & after.keys() if after[name] - before[name]}
-    accepting = _used(new, accepting=True)
+    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    lost = {name for name in changed if set(before[name]) - set(after[name])}
+    gained = {name for name in changed if set(after[name]) - set(before[name])}
     others = _used(new, accepting=False)
-    return bool(lost & (accepting | others) or gained & others)
+    return bool(lost & (_used(new, accepting=True) | others) or gained & others)
 
 
-def _members(content: NodeRuleSet) -> dict[str, frozenset[object]]:
-    groups = {f"addresses {group.name}": frozenset[object](group.addresses) for group in content.groups}
-    return groups | {f"ports {group.name}": frozenset[object](group.members) for group in content.port_groups}
+def _members(content: NodeRuleSet) -> dict[str, tuple[object, ...]]:
+    groups: dict[str, tuple[object, ...]] = {f"addresses {group.name}": group.addresses for group in content.groups}
+    return groups | {f"ports {group.name}": group.members for group in content.port_groups}
 
 
 def _used(content: NodeRuleSet, *, accepting: bool) -> frozenset[str]:

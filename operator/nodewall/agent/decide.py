@@ -33,6 +33,9 @@ RESTORED_HOLD: Seconds = 30.0
 """How long a NodeRuleSet from the past (a restored backup) is not believed. By then the controller has written what it
 thinks is right; if it writes nothing, the old one is right, and waiting longer would only keep the node stale."""
 
+LEAST_DIFF = 1000
+"""Operations up to which a diff is never more work than a replace, whatever the table's size."""
+
 REPAIR_PAUSE: Seconds = 0.5
 """Between two repairs: whoever fights over the table gets two rounds per second, not all of the processor."""
 
@@ -314,14 +317,13 @@ def _stage(state: State, wanted: RuleSet) -> tuple[RuleSet, frozenset[Address]]:
 def _toward(state: State, ruleset: RuleSet, gone: frozenset[Address]) -> Step:
     drawn = settings(_judging_anew(state, ruleset), ruleset.content)
     target = Target(ruleset, drawn, render(ruleset.content, drawn))
-    whole = replaced(target.table)
     if state.suspect or state.applied is None:
-        return Apply(Kind.REPLACE, target, whole, gone)
+        return Apply(Kind.REPLACE, target, replaced(target.table), gone)
     change = diff(state.applied.table, target.table)
     if change is None:
         return Adopt(target, gone)
-    if change.operations > whole.operations:
-        return Apply(Kind.REPLACE, target, whole, gone)
+    if change.operations > sum(len(holder.elements) for holder in target.table.holders) + LEAST_DIFF:
+        return Apply(Kind.REPLACE, target, replaced(target.table), gone)
     return Apply(Kind.DIFF, target, change, gone)
 
 
