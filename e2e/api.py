@@ -199,7 +199,7 @@ class Api:
 
 def is_established(definition: Object) -> bool:
     """Whether a CustomResourceDefinition is served."""
-    conditions = definition.get("status", {}).get("conditions", [])
+    conditions = definition.get("status", {}).get("conditions") or []  # null for a moment after it was made
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 

@@ -111,6 +111,20 @@ async def test_a_policy_that_selects_nothing_says_zero() -> None:
             assert status(api, CXNP, "guard")["selectedPods"] == 0
 
 
+async def test_a_rule_set_that_is_too_large_is_told_to_the_policies_in_it() -> None:
+    blocks = [{"ipBlock": {"cidr": f"11.{number >> 8}.{number & 255}.0/24"}} for number in range(25_000)]
+    much = isolating("much", app="web")
+    much["spec"]["ingress"] = [{"from": blocks}]
+    async with FakeApi() as api:
+        furnish(api)
+        async with listed(api):
+            api.put(NETWORK_POLICIES, much)
+            api.put(CXNP, guard())
+            await until("told", lambda: programmed(api) == "RuleSetTooLarge")
+            api.remove(NETWORK_POLICIES, "much", "shop")
+            await until("told again", lambda: programmed(api) == "Pending")
+
+
 async def test_selected_pods_follow_the_pods() -> None:
     async with FakeApi() as api:
         furnish(api)

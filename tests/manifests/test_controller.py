@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from e2e.api import Object
+from e2e.api import Object, is_established
 from e2e.controlplane import ControlPlane
 from e2e.waiting import until
+from tests.manifests.conftest import CRD
 
 pytestmark = pytest.mark.e2e
 
@@ -134,3 +135,67 @@ def test_an_api_server_that_is_away_is_said_and_waited_for(
             installed.api.delete(made)
         until("removed", lambda: not rule_set(installed, "node-late"), within=10)
         assert found.process.poll() is None
+
+
+def upstream_definition() -> Object:
+    """As much of the upstream kind as matters here: its name, and a status."""
+    group, plural = "policy.networking.k8s.io", "clusternetworkpolicies"
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1alpha2",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
+        },
+        "spec": {
+            "group": group,
+            "scope": "Cluster",
+            "names": {"plural": plural, "singular": "clusternetworkpolicy", "kind": "ClusterNetworkPolicy"},
+            "versions": [version],
+        },
+    }
+
+
+def test_the_upstream_kind_may_come_go_and_come_again(installed: ControlPlane, running: Running) -> None:
+    api = installed.api
+    definition = upstream_definition()
+    guard: Object = {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "guard"},
+        "spec": {
+            "tier": "Admin",
+            "priority": 1,
+            "subject": {"namespaces": {}},
+            "egress": [{"action": "Deny", "to": [{"networks": ["192.0.2.0/24"]}]}],
+        },
+    }
+
+    def is_told() -> bool:
+        status = api.get(guard["apiVersion"], guard["kind"], "guard").get("status", {})
+        return any(each["type"] == "Accepted" for each in status.get("conditions", ()))
+
+    def told_by_kopf() -> int:
+        return sum("kopf saw" in line["message"] for line in running.lines())
+
+    before: list[int] = []
+    for _ in range(2):
+        before.append(told_by_kopf())
+        api.create(definition)
+        try:
+            until("served", lambda: is_established(api.get(*CRD, definition["metadata"]["name"])), within=20)
+            until("made", lambda: api.ensure(guard), within=20)
+            until("the mirror has it", is_told, within=30)
+            until("kopf has it", lambda: told_by_kopf() > before[-1], within=30)
+        finally:
+            api.delete(definition)
+        until("gone", lambda: not api.find(*CRD, definition["metadata"]["name"]), within=30)
+    assert running.process.poll() is None
