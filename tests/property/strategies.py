@@ -72,6 +72,8 @@ def requirements(draw: st.DrawFn) -> Requirement:
 
 
 selectors = st.lists(requirements(), max_size=2).map(Selector.of)
+wide_selectors = st.just(Selector()) | selectors
+"""Of subjects: a policy about nobody tests nothing but that."""
 protocols = st.sampled_from((Protocol.TCP, Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP))
 _NETWORKS: tuple[Network, ...] = tuple(
     map(
@@ -143,18 +145,19 @@ def allow_rules(draw: st.DrawFn, namespace: str, index: int) -> AllowRule:
 
 @st.composite
 def network_policies(draw: st.DrawFn, name: str) -> NetworkPolicy:
-    namespace = draw(st.sampled_from(NAMESPACES))
+    namespace = draw(st.sampled_from(("a", *NAMESPACES)))
     sections = [
         None
-        if draw(st.integers(0, 2)) == 0
+        if draw(st.integers(0, 2)) == 2
         else tuple(draw(allow_rules(namespace, i)) for i in range(draw(st.integers(0, 2))))
         for _ in range(2)
     ]
-    return NetworkPolicy(namespace, name, draw(selectors), *sections)
+    return NetworkPolicy(namespace, name, draw(wide_selectors), *sections)
 
 
 # --- ordered tiers ----------------------------------------------------------------------------------------------------
 
+_TIER_KINDS = (Kind.CLUSTER_EXTENDED, Kind.CLUSTER, Kind.EXTENDED)
 _service_peers = st.builds(ServicePeer, st.sampled_from(NAMESPACES), st.sampled_from(SERVICES))
 
 
@@ -166,7 +169,7 @@ def _tier_peers(egress: bool) -> st.SearchStrategy[tuple[object, ...]]:
         | ip_blocks()
         | networks.map(IpBlock)
     )
-    return st.lists(one if egress else one | _service_peers, min_size=1, max_size=2).map(tuple)
+    return st.lists(one if egress else one | _service_peers, min_size=1, max_size=3).map(tuple)
 
 
 @st.composite
@@ -178,26 +181,27 @@ def tier_rules(draw: st.DrawFn, egress: bool, index: int) -> TierRule:
         port = port_ranges() | port_names | any_protocol_names | icmps | ip_protocols
         ports = draw(st.just(ANY_PORT) | st.lists(port, max_size=3).map(tuple))  # type: ignore[assignment]
     logging = Logging(accept=draw(st.booleans()), deny=draw(st.booleans()))
-    action, deny_with = draw(st.sampled_from(Action)), draw(st.sampled_from(DenyWith))
+    action = draw(st.sampled_from((Action.DENY, Action.DENY, Action.PASS, Action.ACCEPT)))
+    deny_with = draw(st.sampled_from(DenyWith))
     return TierRule(index, action, peers, ports, draw(st.sampled_from(("", "named"))), deny_with, logging)
 
 
 @st.composite
-def tier_policies(draw: st.DrawFn, name: str) -> TierPolicy:
-    kind = draw(st.sampled_from((Kind.EXTENDED, Kind.CLUSTER_EXTENDED, Kind.CLUSTER)))
+def tier_policies(draw: st.DrawFn, name: str, kinds: tuple[Kind, ...] = _TIER_KINDS) -> TierPolicy:
+    kind = draw(st.sampled_from(kinds))
     namespaced = kind is Kind.EXTENDED
     namespace = draw(st.sampled_from(NAMESPACES)) if namespaced else ""
-    where = NamespaceNames((namespace,)) if namespaced else draw(selectors)
+    where = NamespaceNames((namespace,)) if namespaced else draw(wide_selectors)
     rules = [tuple(draw(tier_rules(egress, i)) for i in range(draw(st.integers(1, 3)))) for egress in (False, True)]
     return TierPolicy(
         kind=kind,
         namespace=namespace,
         name=name,
-        tier=Tier.NAMESPACE if namespaced else draw(st.sampled_from((Tier.ADMIN, Tier.BASELINE))),
+        tier=Tier.NAMESPACE if namespaced else draw(st.sampled_from((Tier.BASELINE, Tier.ADMIN, Tier.BASELINE))),
         priority=draw(st.sampled_from((0, 5, 1000))),
-        subject=NOBODY if draw(st.integers(0, 7)) == 0 else Subject(where, draw(selectors)),
+        subject=NOBODY if draw(st.integers(0, 11)) == 11 else Subject(where, draw(wide_selectors)),
         mode=draw(st.sampled_from((*[Mode.ENFORCE] * 6, Mode.AUDIT, Mode.DISABLED))),
-        nodes=draw(selectors) if draw(st.integers(0, 3)) == 0 else None,
+        nodes=draw(selectors) if draw(st.integers(0, 3)) == 3 else None,
         ingress=rules[0],
         egress=rules[1],
     )
@@ -212,13 +216,13 @@ def pods(draw: st.DrawFn, number: int) -> Pod:
     n = NODES.index(node) + 1
     last = draw(st.sampled_from((10 + number, 10 + number, 10 + number, 10)))
     both = (Address(f"10.0.{n}.{last}"), Address(f"fd00:{n}::{last:x}"))
-    host = draw(st.integers(0, 7)) == 0
+    host = draw(st.integers(0, 7)) == 7
     own = (Address(f"192.168.0.{n}"), Address(f"fd00:f::{n}"))
     container_port = st.builds(
         ContainerPort, st.sampled_from(PORT_NAMES[:2]), protocols, st.sampled_from((80, 81, 8080))
     )
     return Pod(
-        namespace=draw(st.sampled_from(NAMESPACES)),
+        namespace=draw(st.sampled_from(("a", *NAMESPACES))),
         name=f"p{number}",
         uid=f"u{draw(st.integers(0, 2))}",
         labels=draw(labels),
@@ -249,8 +253,8 @@ def clusters(draw: st.DrawFn, tiers: bool = True) -> ClusterState:
     spaces = [Namespace(name, draw(labels), log=draw(wishes)) for name in NAMESPACES]
     addresses = tuple(dict.fromkeys(a for pod in made for a in pod.addresses))
     slices = [draw(_slices(i, (*addresses, *OUTSIDE[:1]))) for i in range(draw(st.integers(0, 2)))] if tiers else []
-    local = [draw(network_policies(f"np{i}")) for i in range(draw(st.integers(0, 3)))]
-    tiered = [draw(tier_policies(f"tp{i}")) for i in range(draw(st.integers(0, 3)))] if tiers else []
+    local = [draw(network_policies(f"np{i}")) for i in range(draw(st.sampled_from((1, 2, 3, 4, 0))))]
+    tiered = [draw(tier_policies(f"tp{i}")) for i in range(draw(st.sampled_from((1, 2, 3, 4, 0))))] if tiers else []
     return ClusterState(
         pods={pod.key: pod for pod in made},
         namespaces={space.name: space for space in spaces},
@@ -273,11 +277,24 @@ _numbers = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
 
 PINGS = (Traffic(1, icmp_type=8, icmp_code=0), Traffic(58, icmp_type=128, icmp_code=0))
+WITHOUT_PORTS = (
+    *PINGS,
+    Traffic(1, icmp_type=8, icmp_code=1),
+    Traffic(1, icmp_type=0, icmp_code=0),
+    Traffic(1, icmp_type=3, icmp_code=1),
+    Traffic(58, icmp_type=128, icmp_code=1),
+    Traffic(58, icmp_type=3, icmp_code=0),
+    Traffic(4),
+    Traffic(47),
+    Traffic(50),
+)
 
 
 @st.composite
 def traffics(draw: st.DrawFn, state: ClusterState) -> Traffic:
     """Half of them on a port that somebody exposes or serves, so that names and Services are hit."""
+    if draw(st.integers(0, 5)) == 0:
+        return draw(st.sampled_from(WITHOUT_PORTS))
     exposed = [(port.protocol, port.port) for pod in state.pods.values() for port in pod.ports]
     served = [port for piece in state.slices.values() for port in piece.ports]
     if draw(st.booleans()) and (exposed or served):

@@ -27,13 +27,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``statements``: numbers in docs/semantics.md that this table guards. ``world``: in the words of ``world.py``."""
+    """``statements``: numbers in docs/semantics.md that this table guards. ``world``: in the words of ``world.py``.
+
+    ``broken``: an API server would refuse a part of ``policies``; the table says what it closes where it is stored.
+    """
 
     name: str
     statements: tuple[int, ...]
     world: str
     policies: str
     probes: str
+    broken: bool = False
 
     def parsed_probes(self) -> tuple[Probe, ...]:
         found = tuple(probe for line in self.probes.strip().splitlines() if line.strip() for probe in _probes(line))

@@ -7,10 +7,10 @@ not local to it is out in the world.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from nodewall.api.ruleset import decode, document
 from nodewall.compile import compile_all
 from nodewall.model.cluster import ClusterState, Phase, Pod
-from nodewall.model.ruleset import NodeRuleSet
-from nodewall.render import Settings, render, replace
+from nodewall.render import Settings, Transaction, render, replace
 from tests.kernel.checker import Checker
 from tests.kernel.packets import Packet
 from tests.truth.flows import Flow, nodes_on_the_way
@@ -26,15 +26,18 @@ class Nodes:
         self.judged = 0
 
     def program(self, state: ClusterState, settings: Settings = _SETTINGS) -> None:
-        """Compile, render and load what every node of ``state`` needs."""
+        """Compile, publish, render and load what every node of ``state`` needs."""
         for name, ruleset in compile_all(state).items():
-            self.load(state, name, ruleset, settings)
+            received = decode(document(ruleset))
+            self.change(state, name, replace(render(received, settings)))
 
-    def load(self, state: ClusterState, name: str, ruleset: NodeRuleSet, settings: Settings = _SETTINGS) -> None:
+    def change(self, state: ClusterState, name: str, change: Transaction | None) -> None:
+        """Make the node ``name`` one of ``state``, with this change of its table."""
         checker = self._checkers[name]
         local = [pod.addresses for pod in state.pods.values() if pod.node == name and _has_link(pod)]
         checker.arrange(local, own=state.nodes[name].addresses)
-        checker.load(replace(render(ruleset, settings)).json())
+        if change is not None:
+            checker.load(change.json())
 
     def verdicts(self, state: ClusterState, flows: Sequence[Flow]) -> list[bool]:
         """For each packet: do all nodes on its way let it through?"""

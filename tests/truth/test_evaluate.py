@@ -3,15 +3,16 @@
 import pytest
 
 from nodewall.evaluate import ask
+from nodewall.model.errors import BadInputError
 from tests.truth.case import Case
 from tests.truth.cases import ALL
 from tests.truth.matrix import report, wrong
-from tests.truth.reading import cluster_of, documents
+from tests.truth.reading import state_of, state_of_files
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_evaluator_agrees_with_the_table(case: Case) -> None:
-    state = cluster_of(documents(case))
+    state = state_of(case)
     got = {
         probe: [
             found.allowed
@@ -21,6 +22,17 @@ def test_evaluator_agrees_with_the_table(case: Case) -> None:
     }
     if wrong(got):
         pytest.fail(report(case, got), pytrace=False)
+
+
+@pytest.mark.parametrize("case", [case for case in ALL if not case.broken], ids=lambda case: case.name)
+def test_files_mean_what_stored_objects_mean(case: Case) -> None:
+    assert state_of_files(case) == state_of(case)
+
+
+@pytest.mark.parametrize("case", [case for case in ALL if case.broken], ids=lambda case: case.name)
+def test_what_closes_a_rule_is_refused_in_a_file(case: Case) -> None:
+    with pytest.raises(BadInputError):
+        state_of_files(case)
 
 
 def test_every_table_has_its_own_name() -> None:

@@ -10,7 +10,7 @@ from tests.truth.cases import ALL
 from tests.truth.flows import flows_of
 from tests.truth.matrix import report, wrong
 from tests.truth.nodes import Nodes, nodes
-from tests.truth.reading import cluster_of, documents
+from tests.truth.reading import state_of
 
 pytestmark = pytest.mark.kernel
 
@@ -23,7 +23,7 @@ def cluster() -> Iterator[Nodes]:
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_kernel_agrees_with_the_table(case: Case, cluster: Nodes) -> None:
-    state = cluster_of(documents(case))
+    state = state_of(case)
     cluster.program(state)
     sent = [(probe, flow) for probe in case.parsed_probes() for flow in flows_of(state, probe)]
     got: dict[Probe, list[bool]] = defaultdict(list)

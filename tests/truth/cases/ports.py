@@ -178,6 +178,7 @@ CASES = (
             TWO_NODES,
             policy("p", f"{{{WEB}, ingress: [{{ports: [{ports}]}}]}}"),
             "a/near b/far ip:203.0.113.7 -> a/web 80 8000 8005 : deny",
+            broken=True,
         )
         for name, ports in (
             ("below its port", "{port: 8010, endPort: 8000}"),
