@@ -6,7 +6,7 @@ ARG BASE=debian:trixie-20251117-slim
 
 FROM ${BASE} AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-pip python3-setuptools python3-venv python3-wheel
+    && apt-get install -y --no-install-recommends python3 python3-pip python3-setuptools python3-venv
 WORKDIR /src
 COPY requirements/run.txt requirements/run.txt
 RUN python3 -m venv --without-pip /opt/nodewall \
@@ -14,8 +14,10 @@ RUN python3 -m venv --without-pip /opt/nodewall \
         --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
-RUN python3 -m pip --python /opt/nodewall/bin/python install --no-cache-dir --no-compile \
-        --no-deps --no-build-isolation --no-index . \
+# The package is built by the distribution's setuptools, so nothing is fetched that the lock does not name.
+RUN python3 -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
+    && python3 -m pip --python /opt/nodewall/bin/python install --no-cache-dir --no-compile \
+        --no-deps --no-index /wheels/nodewall-*.whl \
     && ln -s /usr/lib/python3/dist-packages/nftables "$(echo /opt/nodewall/lib/python3*/site-packages)/nftables" \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/nodewall/lib
 
