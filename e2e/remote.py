@@ -52,11 +52,13 @@ class RemoteCluster:
         # The line is: Starting to serve on 127.0.0.1:43217
         port = int(proxy.stdout.readline().rpartition(":")[2])
         api = Api(lambda: http.client.HTTPConnection("127.0.0.1", port, timeout=30))
-        nodes = [node["metadata"]["name"] for node in api.list("v1", "Node") if _takes_pods(node)]
-        if len(nodes) < 2:
-            proxy.terminate()
-            raise LookupError(f"{kubeconfig}: two nodes that take pods are needed, there are {len(nodes)}")
-        return cls(kubeconfig, program, proxy, api, nodes)
+        cluster = cls(kubeconfig, program, proxy, api, [])
+        try:
+            cluster.nodes = _nodes_for_pods(api)
+        except BaseException:
+            cluster.end()
+            raise
+        return cluster
 
     def end(self) -> None:
         """Disconnect; scenes have removed what they made."""
@@ -118,6 +120,13 @@ class RemoteCluster:
         source = Path(probe_worker.__file__).read_text()
         kubectl = [str(self.program), f"--kubeconfig={self.kubeconfig}", "exec", "-i", f"--namespace={namespace}", name]
         return [*kubectl, "--", "python3", "-I", "-S", "-c", source]
+
+
+def _nodes_for_pods(api: Api) -> list[str]:
+    nodes = [node["metadata"]["name"] for node in api.list("v1", "Node") if _takes_pods(node)]
+    if len(nodes) < 2:
+        raise LookupError(f"two nodes that take pods are needed, there are {len(nodes)}")
+    return nodes
 
 
 def _takes_pods(node: Object) -> bool:
