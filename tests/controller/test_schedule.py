@@ -55,6 +55,14 @@ def test_a_key_in_hand_is_not_handed_out_again(schedule: Schedule[str], urgent: 
     assert len(schedule) == 0
 
 
+def test_an_old_timer_does_not_hand_out_a_key_in_hand(schedule: Schedule[str]) -> None:
+    schedule.mark("n1", 0.0)
+    schedule.mark("n1", 0.01, urgent=True)
+    assert schedule.take(0.01) == ["n1"]
+    schedule.mark("n1", 0.02)
+    assert schedule.take(1.0) == []
+
+
 def test_back_off_holds_whatever_marks_come(schedule: Schedule[str]) -> None:
     schedule.mark("n1", 0.0, urgent=True)
     schedule.take(0.0)

@@ -33,6 +33,7 @@ from nodewall.kube.credentials import Credentials
 from nodewall.kube.errors import CredentialsError
 from nodewall.kube.http import Session, connect
 from nodewall.kube.resource import Resource
+from nodewall.model.cluster import Pod
 from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
 from nodewall.telemetry import logs, metrics, web
@@ -144,7 +145,7 @@ class Controller:
         self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
         publishing = Publishing(counters, self._events, self._progressed)
         self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
-        self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes)
+        self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes, clock)
         self._reporting = Reporting(
             self._store, self._survey, ApiStatus(session), self._events.note, clock, _rfc3339_now
         )
@@ -168,11 +169,16 @@ class Controller:
     def changed(self, changes: Sequence[Change]) -> None:
         """See ``mirror.Listener``."""
         self._loop.feed(changes)
+        self._survey.saw(changes)
         self._reporting.touch_all()
+
+    def pod(self, old: Pod | None, new: Pod | None) -> None:
+        """See ``mirror.Listener``."""
+        self._survey.saw_pod(old, new)
 
     def policy(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
         """See ``mirror.Listener``."""
-        self._survey.saw(ref, stored, self._loop.next_batch)
+        self._survey.saw_policy(ref, stored, self._loop.next_batch)
         self._reporting.mirrored(ref)
         self._count(ref, stored)
 

@@ -16,6 +16,7 @@ from nodewall.kube.clock import Clock
 from nodewall.kube.http import Session
 from nodewall.kube.reflector import Change, Observer, Reflector, View
 from nodewall.kube.resource import NODE_RULE_SETS, Collection, Resource
+from nodewall.model.cluster import NamespacedName, Pod
 from nodewall.model.policy import Kind, PolicyRef
 
 AnyReflector = Reflector[Any, Any]
@@ -26,6 +27,10 @@ class Listener(Protocol):
 
     def changed(self, changes: Sequence[Changed]) -> None:
         """The cluster is another one for the compiler."""
+        ...
+
+    def pod(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod came, changed or went; told after ``changed``."""
         ...
 
     def policy(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
@@ -57,6 +62,10 @@ def rows(store: Store, listener: Listener, read_rule_set: ReadRuleSet, clock: Cl
         if changes:
             listener.changed(changes)
 
+    def take_pod(change: Change[NamespacedName, Pod]) -> None:
+        feed(store.pod(change.key, change.new))
+        listener.pod(change.old, change.new)
+
     def take_policy(change: Change[PolicyRef, StoredPolicy]) -> None:
         feed(store.policy(change.key, change.new, clock.monotonic()))
         listener.policy(change.key, change.new)
@@ -68,7 +77,7 @@ def rows(store: Store, listener: Listener, read_rule_set: ReadRuleSet, clock: Cl
     return (
         row("Namespace", lambda key, new: store.namespace(key, new, clock.monotonic())),
         row("Node", store.node),
-        row("Pod", store.pod),
+        Row(_resource(BY_KIND["Pod"]), _by_name(BY_KIND["Pod"]), take_pod),
         row("Service", store.service),
         row("EndpointSlice", store.slice),
         *(Row(_resource(BY_KIND[kind]), _policy(kind), take_policy) for kind in Kind),

@@ -9,19 +9,21 @@ processor.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, Protocol
 
 from nodewall.api.kinds import BY_KIND
-from nodewall.controller import selection
+from nodewall.compile.changes import Change, Input
 from nodewall.controller.progress import Progress
 from nodewall.controller.schedule import Pace, Schedule
+from nodewall.controller.selection import Selections, conflicts
 from nodewall.controller.status import Facts, PolicyStatus, Type, as_written, assess, explanation, same
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError, NotFoundError
 from nodewall.kube.http import Session, Target
 from nodewall.kube.resource import Resource
+from nodewall.model.cluster import Pod
 from nodewall.model.policy import Kind, PolicyRef, Tier, TierPolicy
 from nodewall.telemetry.events import Notice, Reason, Severity, Subject
 
@@ -34,6 +36,8 @@ ROUND_SECONDS = 1.0
 SHARE = 0.1
 """Of the time, for rounds."""
 
+CONFLICT_SECONDS = 30.0
+"""How long a conflict may go unnoticed, or be reported in vain, because pods came or went."""
 MANAGER = "nodewall-controller-status"
 
 Place = tuple[Tier, int]
@@ -50,33 +54,48 @@ class StatusApi(Protocol):
 
 
 class Survey:
-    """What is known about each policy that has a status. ``oversized``: nodes that keep an older rule set."""
+    """What is known about each policy. ``oversized``: nodes that keep an older rule set."""
 
-    def __init__(self, store: Store, progress: Progress, oversized: Callable[[], frozenset[str]]) -> None:
-        self._store, self._progress, self._oversized = store, progress, oversized
+    def __init__(self, store: Store, progress: Progress, oversized: Callable[[], frozenset[str]], clock: Clock) -> None:
+        self._store, self._progress, self._oversized, self._clock = store, progress, oversized, clock
+        self._selections = Selections(store)
         self._since: dict[PolicyRef, tuple[str, int, int]] = {}
         self._places: defaultdict[Place, dict[PolicyRef, TierPolicy]] = defaultdict(dict)
         self._place_of: dict[PolicyRef, Place] = {}
+        self._conflicts: dict[Place, tuple[float, Mapping[PolicyRef, tuple[PolicyRef, ...]]]] = {}
 
-    def saw(self, ref: PolicyRef, stored: StoredPolicy | None, batch: int) -> None:
+    def saw_policy(self, ref: PolicyRef, stored: StoredPolicy | None, batch: int) -> None:
         """A policy was made, changed or deleted; ``batch`` is the one that brings this to the compiler."""
-        if ref in self._place_of:
-            self._places[self._place_of.pop(ref)].pop(ref, None)
+        self._unplace(ref)
         if stored is None:
             self._since.pop(ref, None)
-            return
-        if self._since.get(ref, ())[:2] != (stored.uid, stored.generation):
+        elif self._since.get(ref, ())[:2] != (stored.uid, stored.generation):
             self._since[ref] = (stored.uid, stored.generation, batch)
-        policy = self._store.in_force(ref)
-        if isinstance(policy, TierPolicy):
+        policy = self._store.in_force(ref) if stored is not None else None
+        if ref.kind is Kind.NETWORK_POLICY:
+            return
+        assert policy is None or isinstance(policy, TierPolicy)  # noqa: S101 - by its kind; for the type checker
+        self._selections.policy(ref, policy)
+        if policy is not None:
             self._place_of[ref] = place = (policy.tier, policy.priority)
             self._places[place][ref] = policy
+            self._conflicts.pop(place, None)
+
+    def saw_pod(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod came, changed or went."""
+        self._selections.pod(old, new)
+
+    def saw(self, changes: Iterable[Change]) -> None:
+        """Anything changed; of interest are labels."""
+        kinds = {change.kind for change in changes}
+        if Input.NAMESPACE in kinds:
+            self._selections.namespace()
+        if Input.NODE in kinds:
+            self._selections.node()
 
     def facts(self, stored: StoredPolicy) -> Facts:
         """What its status is made of."""
-        policy = self._store.in_force(stored.ref)
-        pods = self._pods(policy) if isinstance(policy, TierPolicy) else frozenset()
-        nodes = selection.by_node(pods, self._store.state)
+        nodes = self._selections.by_node(stored.ref)
         batch = self._since[stored.ref][2]
         return Facts(
             generation=stored.generation,
@@ -86,17 +105,29 @@ class Survey:
             selected=nodes,
             reached=frozenset(node for node in nodes if self._progress.reached(node) >= batch),
             oversized=self._oversized(),
-            rivals=self._rivals(policy, pods) if isinstance(policy, TierPolicy) else (),
+            rivals=self._rivals(stored.ref),
         )
 
-    def _pods(self, policy: TierPolicy) -> selection.Pods:
-        namespace = policy.namespace
-        candidates = self._store.pods_of(namespace) if namespace else self._store.state.pods.values()
-        return selection.selected(policy, candidates, self._store.state)
+    def _rivals(self, ref: PolicyRef) -> tuple[PolicyRef, ...]:
+        """Counted anew when one of the policies changes, and now and then because their pods do."""
+        place = self._place_of.get(ref)
+        if place is None or len(self._places[place]) < 2:
+            return ()
+        now = self._clock.monotonic()
+        until, found = self._conflicts.get(place, (now, {}))
+        if until <= now:
+            found = conflicts(self._places[place].values(), self._store)
+            self._conflicts[place] = (now + CONFLICT_SECONDS, found)
+        return found.get(ref, ())
 
-    def _rivals(self, policy: TierPolicy, pods: selection.Pods) -> tuple[PolicyRef, ...]:
-        equals = self._places[policy.tier, policy.priority].values()
-        return selection.rivals(policy, ((other, self._pods(other)) for other in equals), pods)
+    def _unplace(self, ref: PolicyRef) -> None:
+        place = self._place_of.pop(ref, None)
+        if place is None:
+            return
+        self._conflicts.pop(place, None)
+        self._places[place].pop(ref, None)
+        if not self._places[place]:
+            del self._places[place]
 
 
 class Reporting:

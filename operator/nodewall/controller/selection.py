@@ -1,46 +1,131 @@
-"""Which pods a policy is about, and which policies stand in each other's way: for their status. Pure."""
+"""Which pods policies are about, and which policies stand in each other's way: for their status.
 
-from collections import Counter
-from collections.abc import Iterable
+The compiler decides what holds; this only counts, and so that a pod that comes or goes costs little: each policy has
+a count per node and no list of pods (a hundred policies about 100,000 pods each would be a gigabyte), and only
+policies of the pod's namespace and cluster-wide ones are asked about it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import combinations
 
 from nodewall.compile.node import selects
 from nodewall.compile.selectors import namespace_labels
-from nodewall.model.cluster import ClusterState, NamespacedName, Phase, Pod
+from nodewall.controller.store import Store
+from nodewall.model.cluster import Phase, Pod
 from nodewall.model.labels import Labels
 from nodewall.model.policy import Direction, Mode, PolicyRef, TierPolicy, evaluation_order
 
-Pods = frozenset[NamespacedName]
+_NO_LABELS = Labels()
 
 
-def selected(policy: TierPolicy, candidates: Iterable[Pod], state: ClusterState) -> Pods:
-    """The pods among ``candidates`` that the policy is about, as soon as they are on a node and until they finished."""
-    return frozenset(
-        pod.key
-        for pod in candidates
-        if pod.node and not pod.host_network and pod.phase is not Phase.FINISHED and _about(policy, pod, state)
+class Selections:
+    """Selected pods by node, for each policy. Told of every change, after the store has it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._policies: defaultdict[str, dict[PolicyRef, TierPolicy]] = defaultdict(dict)
+        self._counts: dict[PolicyRef, Counter[str]] = {}
+
+    def policy(self, ref: PolicyRef, policy: TierPolicy | None) -> None:
+        """Another spec is in force under this name, or none."""
+        self._counts.pop(ref, None)
+        if policy is None:
+            self._policies[ref.namespace].pop(ref, None)
+        else:
+            self._policies[ref.namespace][ref] = policy
+
+    def pod(self, old: Pod | None, new: Pod | None) -> None:
+        """A pod came, changed or went."""
+        for pod, step in ((old, -1), (new, 1)):
+            if pod is not None and counts(pod):
+                self._add(pod, step)
+
+    def namespace(self) -> None:
+        """The labels of some namespace changed: whoever selects by them has to count anew."""
+        for ref in self._policies[""]:
+            self._counts.pop(ref, None)
+
+    def node(self) -> None:
+        """The labels of some node changed."""
+        for policies in self._policies.values():
+            for ref, policy in policies.items():
+                if policy.nodes is not None:
+                    self._counts.pop(ref, None)
+
+    def by_node(self, ref: PolicyRef) -> Mapping[str, int]:
+        """How many pods the policy selects on each node that has some."""
+        found = self._counts.get(ref)
+        if found is None:
+            policy = self._policies[ref.namespace].get(ref)
+            found = self._counts[ref] = Counter() if policy is None else Counter(self._nodes_of(policy))
+        return found
+
+    def _add(self, pod: Pod, step: int) -> None:
+        about = _about(pod, self._store)
+        for namespace in {pod.namespace, ""}:
+            for ref, policy in self._policies[namespace].items():
+                known = self._counts.get(ref)
+                if known is None or not about(policy):  # not counted yet, so counted later with all others
+                    continue
+                known[pod.node] += step
+                if not known[pod.node]:
+                    del known[pod.node]
+
+    def _nodes_of(self, policy: TierPolicy) -> Iterator[str]:
+        """The node of each selected pod. Pods with equal labels are asked about once."""
+        namespaces = [policy.namespace] if policy.namespace else self._store.namespaces_with_pods()
+        for namespace in namespaces:
+            known: dict[tuple[Labels, str], bool] = {}
+            for pod in filter(counts, self._store.pods_of(namespace)):
+                key = (pod.labels, pod.node if policy.nodes is not None else "")
+                if key not in known:
+                    known[key] = _about(pod, self._store)(policy)
+                if known[key]:
+                    yield pod.node
+
+
+def counts(pod: Pod) -> bool:
+    """Whether a policy can be about the pod at all: it is on a node, has addresses of its own, and has not finished."""
+    return bool(pod.node) and not pod.host_network and pod.phase is not Phase.FINISHED
+
+
+def _about(pod: Pod, store: Store) -> Callable[[TierPolicy], bool]:
+    node = store.state.nodes.get(pod.node)
+    node_labels = node.labels if node else _NO_LABELS
+    namespace = namespace_labels(pod.namespace, store.state.namespaces.get(pod.namespace))
+    return lambda policy: selects(policy, pod, namespace, node_labels)
+
+
+def conflicts(policies: Collection[TierPolicy], store: Store) -> dict[PolicyRef, tuple[PolicyRef, ...]]:
+    """Among policies of one tier and priority: who is judged after whom about the same pod in the same direction."""
+    found: defaultdict[PolicyRef, set[PolicyRef]] = defaultdict(set)
+    open_pairs = {pair for pair in combinations(sorted(policies, key=evaluation_order), 2) if _collide(*pair)}
+    for pod in _kinds_of_pods(open_pairs, store):
+        about = _about(pod, store)
+        hit = {pair for pair in open_pairs if about(pair[0]) and about(pair[1])}
+        for first, second in hit:
+            found[second.ref].add(first.ref)
+        open_pairs -= hit
+        if not open_pairs:
+            break
+    return {ref: tuple(sorted(rivals)) for ref, rivals in found.items()}
+
+
+def _collide(first: TierPolicy, second: TierPolicy) -> bool:
+    """Whether they could stand in each other's way, if they were about the same pod."""
+    if first.namespace != second.namespace and first.namespace and second.namespace:
+        return False
+    return first.mode is second.mode is Mode.ENFORCE and any(
+        first.rules(direction) and second.rules(direction) for direction in Direction
     )
 
 
-def _about(policy: TierPolicy, pod: Pod, state: ClusterState) -> bool:
-    node = state.nodes.get(pod.node)
-    namespace = namespace_labels(pod.namespace, state.namespaces.get(pod.namespace))
-    return selects(policy, pod, namespace, node.labels if node else Labels())
-
-
-def by_node(pods: Pods, state: ClusterState) -> Counter[str]:
-    """How many of these pods are on each node that has some."""
-    return Counter(state.pods[key].node for key in pods)
-
-
-def rivals(policy: TierPolicy, others: Iterable[tuple[TierPolicy, Pods]], pods: Pods) -> tuple[PolicyRef, ...]:
-    """Policies of the same tier and priority that are judged before this one, about some of the same ``pods``."""
-    return tuple(
-        sorted(other.ref for other, theirs in others if not pods.isdisjoint(theirs) and _overrules(other, policy))
-    )
-
-
-def _overrules(other: TierPolicy, policy: TierPolicy) -> bool:
-    same_place = (other.tier, other.priority) == (policy.tier, policy.priority)
-    in_force = Mode.ENFORCE is other.mode is policy.mode
-    same_direction = any(other.rules(each) and policy.rules(each) for each in Direction)
-    return same_place and in_force and same_direction and evaluation_order(other) < evaluation_order(policy)
+def _kinds_of_pods(pairs: Iterable[tuple[TierPolicy, TierPolicy]], store: Store) -> Iterator[Pod]:
+    """One pod of each kind that these policies could tell apart."""
+    policies = {policy for pair in pairs for policy in pair}
+    by_node = any(policy.nodes is not None for policy in policies)
+    namespaces = {policy.namespace for policy in policies}
+    for namespace in store.namespaces_with_pods() if "" in namespaces else sorted(namespaces):
+        pods = filter(counts, store.pods_of(namespace))
+        yield from {(pod.labels, pod.node if by_node else ""): pod for pod in pods}.values()

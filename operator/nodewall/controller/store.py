@@ -79,6 +79,10 @@ class Store:
         """The pods of one namespace."""
         return self._pods_of.get(namespace, {}).values()
 
+    def namespaces_with_pods(self) -> Collection[str]:
+        """Their names."""
+        return self._pods_of.keys()
+
     def namespace(self, name: str, namespace: Namespace | None, now: float) -> list[Change]:
         """A namespace. One that is going brings its last policies back into force; one that is alive lets go of them.
 
