@@ -172,7 +172,11 @@ async def test_a_watch_names_its_one_object() -> None:
         }
 
 
-SERVED = [(NODE_RULE_SETS, True), (Resource("nodewall.io", "v1alpha1", "nodes"), False), (PODS, True)]
+SERVED = [
+    (NODE_RULE_SETS, True),
+    (Resource("nodewall.io", "v1alpha1", "nodes"), False),
+    (Resource("a.b", "v1", "c"), False),
+]
 
 
 @pytest.mark.parametrize(("resource", "served"), SERVED)

@@ -5,7 +5,7 @@ import json
 from nodewall.kube.errors import BadAnswerError, ServerError, UnreachableError
 from nodewall.kube.reflector import Pace
 from nodewall.kube.resource import PODS
-from tests.kube.fake_api import FakeApi, Say, event, pod
+from tests.kube.fake_api import FakeApi, Refuse, Say, event, pod
 from tests.kube.mirroring import BIG, crowd, mirrored, until, watching
 
 SHORT = Pace(watch=1.0)
@@ -99,6 +99,14 @@ async def test_a_line_that_is_no_json_leads_to_a_list() -> None:
             api.say(b'{"type": "ADDED", "object": {"meta\n')
             await until(lambda: mirror.seen.lists == [2, 2])
             assert [type(error) for error in mirror.seen.failures] == [BadAnswerError]
+
+
+async def test_a_watch_that_the_server_calls_invalid_leads_to_a_list() -> None:
+    async with FakeApi() as api:
+        crowd(api)
+        api.fail("watch", Refuse(400, 'invalid resource version "100"'))
+        async with mirrored(api, pace=BIG) as mirror:
+            await until(lambda: mirror.seen.lists == [2, 2])
 
 
 async def test_an_unknown_event_leads_to_a_list() -> None:
