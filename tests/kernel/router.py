@@ -91,6 +91,7 @@ def router(pod_links: int = 8) -> Iterator[Router]:
 def _link(link: str, around: str) -> list[str]:
     return [
         f"link add {link} address {ROUTER_MAC} type veth peer name {link} netns {around}",
+        f"link set {link} addrgenmode none",  # as many networks do: no link-local route back to a pod
         f"link set {link} up",
         f"neighbour add {_HOP4} lladdr {PEER_MAC} dev {link} nud permanent",
         f"neighbour add {_HOP6} lladdr {PEER_MAC} dev {link} nud permanent",

@@ -103,12 +103,17 @@ def test_the_nodes_own_connections_to_pods_go_on(checker: Checker, i: int) -> No
 
 
 def test_errors_about_an_older_generation_pass(checker: Checker) -> None:
+    """From either end: what they are about was accepted (semantics 49)."""
     ask, answer = _pair(WORLD, POD, 0)
-    closed = ruleset(egress=RuleClass("out", Direction.EGRESS, (), Isolation("o", ("a/b",), 1)))
+    isolated = Isolation("o", ("a/b",), 1)
+    closed = ruleset(RuleClass("in", Direction.INGRESS, (), isolated), RuleClass("out", Direction.EGRESS, (), isolated))
     _begin(checker, _strict(1), (ask, answer))
     _update(checker, (OPEN, _strict(1)), (closed, _strict(2)))
-    error = Packet(POD[0], WORLD[0], ICMP, icmp_type=3, icmp_code=3, body=encode(ask, 1, 5000))
-    assert checker.send([error]) == [PASSED]
+    errors = [
+        Packet(one.destination, one.source, ICMP, icmp_type=3, icmp_code=3, body=encode(one, 1, one.sport))
+        for one in (ask, answer)
+    ]
+    assert checker.send([*errors, ask]) == [PASSED, PASSED, DROPPED]
 
 
 @pytest.mark.parametrize(

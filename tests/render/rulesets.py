@@ -72,6 +72,7 @@ _TIER_RULES = (
         RuleLog(5, 5),
     ),
     Rule("pass-on", Tier.NAMESPACE, Action.PASS, Match(blocks=(block("192.0.2.0/24"),), any_port=True)),
+    Rule("never-v6", Tier.NAMESPACE, Action.DENY, Match(blocks=(block("192.0.2.9/32"),), any_port=True), log=LOG),
     Rule("silent", Tier.NAMESPACE, Action.DENY, Match(blocks=(block("192.0.2.7/32"),), any_port=True)),
 )
 _ALLOWS = (

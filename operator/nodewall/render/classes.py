@@ -94,10 +94,8 @@ def _sections(rule_class: RuleClass) -> tuple[Section, ...]:
 
 def _section(section: Section, rule_class: RuleClass, family: int, after: str, draft: Draft) -> Iterator[table.Rule]:
     for judged in section.rules:
-        comment = draft.comment(judged.id)
-        end = _end(judged, after, draft)
         for alternative in alternatives(judged.match, rule_class.direction, family, draft):
-            yield rule(*alternative, *end, comment=comment)
+            yield rule(*alternative, *_end(judged, after, draft), comment=draft.comment(judged.id))
     if section.isolation:
         yield rule(Goto(_isolation(section.isolation, draft)), comment=_isolating(section.isolation))
 
@@ -177,9 +175,8 @@ def _audit(audit: Audit, rule_class: RuleClass, family: int, draft: Draft) -> ta
 
 def _audited(rules: Iterable[Rule], rule_class: RuleClass, family: int, draft: Draft) -> Iterator[table.Rule]:
     for judged in rules:
-        record = Goto(_would(judged, draft))
         for alternative in alternatives(judged.match, rule_class.direction, family, draft):
-            yield rule(*alternative, record, comment=draft.comment(judged.id))
+            yield rule(*alternative, Goto(_would(judged, draft)), comment=draft.comment(judged.id))
 
 
 def _would(judged: Rule, draft: Draft) -> str:

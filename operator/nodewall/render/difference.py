@@ -61,7 +61,7 @@ def _in_both(old: Mapping[str, Thing], new: Mapping[str, Thing]) -> Iterator[tup
 
 
 def _recast(old: Mapping[str, Holder], new: Mapping[str, Holder]) -> bool:
-    return any(_nature(was) != _nature(now) for was, now in _in_both(old, new))
+    return any(was is not now and _nature(was) != _nature(now) for was, now in _in_both(old, new))
 
 
 def _nature(holder: Holder) -> tuple[object, ...]:
@@ -77,14 +77,14 @@ def _rehung(old: Mapping[str, Chain], new: Mapping[str, Chain]) -> bool:
 
 def _redrawn(table: str, old: Mapping[str, Chain], new: Mapping[str, Chain]) -> Iterator[Command]:
     for was, now in _in_both(old, new):
-        if was.rules != now.rules:
+        if was is not now and was.rules != now.rules:
             yield Command("flush", "chain", table, now.name)
             yield from add_rules(table, now)
 
 
 def _edited(table: str, old: Mapping[str, Holder], new: Mapping[str, Holder]) -> Iterator[Command]:
     """Deletes before adds: an address whose verdict changes is the same key twice."""
-    changed = [(was, now) for was, now in _in_both(old, new) if was.elements != now.elements]
+    changed = [(was, now) for was, now in _in_both(old, new) if was is not now and was.elements != now.elements]
     lost = ((now.name, _missing(was, now)) for was, now in changed)
     gained = ((now.name, _missing(now, was)) for was, now in changed)
     for name, elements in lost:

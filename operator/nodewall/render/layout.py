@@ -1,19 +1,26 @@
-"""NodeRuleSet to table. docs/nftables-layout.md says why each hook, priority and set is as it is."""
+"""NodeRuleSet to table. docs/nftables-layout.md says why each hook, priority and set is as it is.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+What cost goes by is what changed: a class or a group that is as it was in the table before keeps what was drawn for it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TypeVar
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Direction, Tier
-from nodewall.model.ruleset import Endpoint, NodeRuleSet, RuleClass
+from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, RuleClass
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
-from nodewall.render.draft import Draft, of_family
+from nodewall.render.draft import Draft, Fragment, add, group_set, port_group_set
+from nodewall.render.expressions import Tuple
+from nodewall.render.members import address_set, check_addresses, of_family, port_set
 from nodewall.render.settings import Settings
-from nodewall.render.table import Table
+from nodewall.render.table import ADDRESS_TYPE, Chain, Set, Table, VerdictMap
 
 FAMILIES = (4, 6)
+Group = TypeVar("Group", AddressGroup, PortGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +32,137 @@ class Entry:
     direction: Direction
 
 
-ENTRIES = (
-    Entry("egress", "eg", Direction.EGRESS),
-    Entry("ingress", "in", Direction.INGRESS),
-)
+EGRESS = Entry("egress", "eg", Direction.EGRESS)
+INGRESS = Entry("ingress", "in", Direction.INGRESS)
 HOST = Entry("host", "host", Direction.EGRESS)
 """Explicit egress rules towards the own node, on the input hook."""
 
 
-def render(ruleset: NodeRuleSet, settings: Settings | None = None) -> Table:
-    """The whole table for a rule set. Equal input gives an equal table.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a table was drawn from, for the next one: the class and the fragment by entry chain, the groups by set."""
+
+    settings: Settings = field(default_factory=Settings)
+    classes: Mapping[str, tuple[RuleClass, Fragment]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[AddressGroup | PortGroup, Set]] = field(default_factory=dict)
+
+
+def render(ruleset: NodeRuleSet, settings: Settings | None = None, previous: Table | None = None) -> Table:
+    """The whole table for a rule set. Equal input gives an equal table, whatever the ``previous`` one: that only
+    saves work.
 
     Raises BadInputError when the rule set names a class or a group that it does not hold, gives one address to two
     pods, or holds anything but addresses where addresses belong: an agent then keeps the last good table.
     """
-    draft = Draft(ruleset, settings or Settings())
-    classes = {rule_class.name: rule_class for rule_class in ruleset.classes}
-    for family in FAMILIES:
-        owners = _owners(ruleset, family)
-        draft.addresses(f"local{family}", family, owners)
-        draft.self_pairs(family, _own_pairs(ruleset, family))
-        for entry in ENTRIES:
-            _dispatch(entry, owners, classes, family, draft)
-        explicit = {name: host_class(rule_class) for name, rule_class in classes.items()}
-        _dispatch(HOST, owners, explicit, family, draft)
-    base.draw(ruleset, draft)
-    return draft.table()
+    before = previous.drawn if previous is not None and isinstance(previous.drawn, Drawn) else Drawn()
+    return _Rendering(ruleset, settings or Settings(), before).table()
+
+
+class _Rendering:
+    """One rule set being rendered."""
+
+    def __init__(self, ruleset: NodeRuleSet, settings: Settings, before: Drawn) -> None:
+        self._ruleset, self._settings, self._before = ruleset, settings, before
+        self._refs = {ref.id: ref for ref in ruleset.rules}
+        self._classes = {one.name: one for one in ruleset.classes}
+        self._drawn: dict[str, tuple[RuleClass, Fragment]] = {}
+        self._maps: list[VerdictMap] = []
+        self._sets: dict[str, Set] = {}
+
+    def table(self) -> Table:
+        for family in FAMILIES:
+            owners = _owners(self._ruleset, family)
+            self._local(owners, family)
+            for entry in (EGRESS, INGRESS, HOST):
+                self._maps.append(self._dispatch(entry, owners, family))
+        draft = Draft(self._settings, self._refs)
+        base.draw(self._ruleset, draft)
+        return self._assembled([draft.fragment(), *(fragment for _, fragment in self._drawn.values())])
+
+    def _local(self, owners: Mapping[str, Endpoint], family: int) -> None:
+        """All local addresses, and the pairs that mean a pod itself: nft cannot compare two fields of a packet."""
+        kind = ADDRESS_TYPE[family]
+        check_addresses(owners, family, "endpoints")
+        own = [of_family(endpoint.addresses, family) for endpoint in self._ruleset.endpoints]
+        pairs = sorted(pair for addresses in own for pair in product(addresses, addresses))
+        add(self._sets, Set(f"local{family}", (kind,), tuple(owners)))
+        add(self._sets, Set(f"self{family}", (kind, kind), tuple(map(Tuple, pairs))))
+
+    def _dispatch(self, entry: Entry, owners: Mapping[str, Endpoint], family: int) -> VerdictMap:
+        names_used = sorted({_class_of(endpoint, entry) for endpoint in owners.values()} - {""})
+        chains = {name: chain for name in names_used if (chain := self._class_chain(entry, name, family))}
+        found = ((address, chains.get(_class_of(endpoint, entry))) for address, endpoint in owners.items())
+        elements = tuple((address, chain) for address, chain in found if chain)
+        return VerdictMap(f"{entry.map}{family}", ADDRESS_TYPE[family], elements)
+
+    def _class_chain(self, entry: Entry, name: str, family: int) -> str:
+        """The chain of a class; "" when nothing of it is judged here."""
+        judged = self._class(entry, name)
+        if judged is None:
+            return ""
+        chain = names.name(f"{entry.chain}{family}", name)
+        known = self._before.classes.get(chain)
+        fragment = known[1] if known and self._still_so(judged, *known) else self._draw(chain, judged, family)
+        self._drawn[chain] = (judged, fragment)
+        return chain
+
+    def _class(self, entry: Entry, name: str) -> RuleClass | None:
+        found = self._classes.get(name)
+        if found is None or found.direction is not entry.direction:
+            raise BadInputError(
+                f"no {entry.direction} class is named {name!r}", subject="NodeRuleSet", path="endpoints"
+            )
+        return host_class(found) if entry is HOST else found
+
+    def _still_so(self, judged: RuleClass, was: RuleClass, fragment: Fragment) -> bool:
+        before, now = self._before.settings, self._settings
+        return (
+            (judged is was or judged == was)
+            and (before.nflog_group, before.snaplen) == (now.nflog_group, now.snaplen)
+            and all(self._refs.get(rule_id) == ref for rule_id, ref in fragment.refs)
+        )
+
+    def _draw(self, chain: str, judged: RuleClass, family: int) -> Fragment:
+        draft = Draft(self._settings, self._refs)
+        draw_class(chain, judged, family, draft)
+        return draft.fragment()
+
+    def _assembled(self, fragments: Iterable[Fragment]) -> Table:
+        fragments = tuple(fragments)
+        chains: dict[str, Chain] = {}
+        for fragment in fragments:
+            for chain in fragment.chains:
+                add(chains, chain)
+            for held in fragment.sets:
+                add(self._sets, held)
+        groups = dict(self._groups(fragments))
+        for _, held in groups.values():
+            add(self._sets, held)
+        return Table(
+            self._settings.table,
+            tuple(sorted({counter for fragment in fragments for counter in fragment.counters})),
+            tuple(self._sets[name] for name in sorted(self._sets)),
+            tuple(sorted(self._maps, key=lambda held: held.name)),
+            tuple(chains[name] for name in sorted(chains)),
+            Drawn(self._settings, self._drawn, groups),
+        )
+
+    def _groups(self, fragments: Iterable[Fragment]) -> Iterator[tuple[str, tuple[AddressGroup | PortGroup, Set]]]:
+        """Every group that a rule names, as a set."""
+        address_groups = {group.name: group for group in self._ruleset.groups}
+        port_groups = {group.name: group for group in self._ruleset.port_groups}
+        for name, family in sorted({key for fragment in fragments for key in fragment.groups}):
+            group = _named(name, address_groups, "address")
+            held = group_set(name, family)
+            yield held, (group, self._kept(held, group) or address_set(group, family))
+        for name, family in sorted({key for fragment in fragments for key in fragment.port_groups}):
+            ports = _named(name, port_groups, "port")
+            held = port_group_set(name, family)
+            yield held, (ports, self._kept(held, ports) or port_set(ports, family))
+
+    def _kept(self, name: str, group: AddressGroup | PortGroup) -> Set | None:
+        was, held = self._before.groups.get(name, (None, None))
+        return held if group is was or group == was else None
 
 
 def host_class(egress: RuleClass) -> RuleClass | None:
@@ -72,35 +184,11 @@ def _owners(ruleset: NodeRuleSet, family: int) -> dict[str, Endpoint]:
     return owners
 
 
-def _own_pairs(ruleset: NodeRuleSet, family: int) -> list[tuple[str, str]]:
-    own = [of_family(endpoint.addresses, family) for endpoint in ruleset.endpoints]
-    return sorted(pair for addresses in own for pair in product(addresses, addresses))
-
-
-def _dispatch(
-    entry: Entry, owners: Mapping[str, Endpoint], classes: Mapping[str, RuleClass | None], family: int, draft: Draft
-) -> None:
-    chains = dict(_used_chains(entry, owners, classes, family, draft))
-    elements = {
-        address: chains[name] for address, endpoint in owners.items() if (name := _class_of(endpoint, entry)) in chains
-    }
-    draft.map(f"{entry.map}{family}", family, elements)
-
-
-def _used_chains(
-    entry: Entry, owners: Mapping[str, Endpoint], classes: Mapping[str, RuleClass | None], family: int, draft: Draft
-) -> Iterator[tuple[str, str]]:
-    """(class, chain) of every class that a local address of this family has, and that judges anything."""
-    for name in sorted({_class_of(endpoint, entry) for endpoint in owners.values()} - {""}):
-        if name not in classes:
-            raise BadInputError(f"no class is named {name!r}", subject="NodeRuleSet", path="endpoints")
-        rule_class = classes[name]
-        if rule_class is None:
-            continue
-        if rule_class.direction is not entry.direction:
-            raise BadInputError(f"class {name!r} is of the other direction", subject="NodeRuleSet", path="endpoints")
-        yield name, draw_class(names.name(f"{entry.chain}{family}", name), rule_class, family, draft)
-
-
 def _class_of(endpoint: Endpoint, entry: Entry) -> str:
     return endpoint.egress if entry.direction is Direction.EGRESS else endpoint.ingress
+
+
+def _named(name: str, groups: Mapping[str, Group], kind: str) -> Group:
+    if name not in groups:
+        raise BadInputError(f"no {kind} group is named {name!r}", subject="NodeRuleSet", path="classes")
+    return groups[name]

@@ -9,8 +9,9 @@ from itertools import product
 
 from nodewall.model.policy import Direction, Icmp, IpProtocol, NumericPort, PortRange
 from nodewall.model.ruleset import Match
-from nodewall.render.draft import PROTOCOL_NUMBER, Draft
+from nodewall.render.draft import Draft
 from nodewall.render.expressions import Fields, Is, Meta, OneOf, Payload, Proto, Tuple
+from nodewall.render.members import PROTOCOL_NUMBER
 from nodewall.render.spans import Span, block_spans, everything, merged, port_element
 
 Alternative = tuple[Is, ...]

@@ -6,6 +6,8 @@ from nodewall.render.expressions import Operand, Statement
 
 FAMILY = "inet"
 
+ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
+
 Element = Operand
 """A member of a set: an address, a span, or the parts of a concatenated key."""
 
@@ -63,13 +65,16 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Everything sorted by name; rules in order of evaluation."""
+    """Everything sorted by name; rules in order of evaluation. ``drawn`` is what the layout remembers for the next
+    one.
+    """
 
     name: str
     counters: tuple[str, ...] = ()
     sets: tuple[Set, ...] = ()
     maps: tuple[VerdictMap, ...] = ()
     chains: tuple[Chain, ...] = ()
+    drawn: object = field(default=None, compare=False, repr=False)
 
     @property
     def holders(self) -> tuple[Holder, ...]:
