@@ -83,6 +83,18 @@ def test_a_damaged_rule_set_leaves_the_table_and_the_condition_says_why(namespac
     on_node(namespace, tmp_path, work)
 
 
+def test_a_node_without_a_rule_set_is_not_ready_and_says_why(namespace: str, tmp_path: Path) -> None:
+    async def work(node: Node) -> None:
+        await node.start()
+        await until(lambda: "connected to the API server" in node.messages(), "it has looked")
+        code, said = await node.http("/readyz")
+        assert code == 503
+        assert "there is no NodeRuleSet for this node" in said
+        assert node.table() == ""
+
+    on_node(namespace, tmp_path, work)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_table_outlives_the_agent(number: int, namespace: str, tmp_path: Path) -> None:
     async def work(node: Node) -> None:

@@ -1,15 +1,16 @@
 """Changes of our table by others are heard, named and told from our own and from other tables'."""
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable
 from struct import pack
 
 import pytest
 
 from e2e import netns
-from nodewall.agent.drift import Ears, Touched, hear
+from nodewall.agent.drift import Ears, Touched, deaf_to, hear
 from nodewall.agent.kernel import Kernel, fingerprint
-from nodewall.agent.netlink import attribute
+from nodewall.agent.netlink import NETLINK_NETFILTER, attach_filter, attribute, messages, open_socket
 from nodewall.render import Settings, diff, render, replace
 from tests.agent.node import until
 from tests.agent.rulesets import content
@@ -149,6 +150,28 @@ def test_our_own_changes_and_other_tables_are_not_heard(namespace: str) -> None:
         assert heard.writers == [who]
 
     assert listening(namespace, work).missed == 0
+
+
+@pytest.mark.kernel
+def test_the_kernel_drops_announcements_of_a_port_that_we_are_deaf_to(namespace: str) -> None:
+    async def work() -> None:
+        with open_socket(NETLINK_NETFILTER) as listener:
+            listener.setsockopt(270, 1, 7)
+            listener.setblocking(False)
+            kernel = await Kernel.open()
+            await kernel.apply(WHOLE)
+            (first, *_) = messages(listener.recv(1 << 16))
+            attach_filter(listener, deaf_to(first.port))
+            while select.select([listener], [], [], 0)[0]:
+                listener.recv(1 << 16)
+            await kernel.apply(WHOLE)
+            kernel.close()
+            with pytest.raises(BlockingIOError):
+                listener.recv(1 << 16)
+            await foreign(namespace, "add chain inet nodewall x")
+            assert listener.recv(1 << 16)
+
+    netns.inside(namespace, lambda: asyncio.run(work()))
 
 
 @pytest.mark.kernel

@@ -167,6 +167,19 @@ async def test_the_status_of_a_recreated_object_is_written_again() -> None:
     assert len(server.written) == 2
 
 
+async def test_an_older_view_of_the_object_writes_nothing_again() -> None:
+    server = Server()
+    reporter = Reporter(server.patch, Impatient(), lambda: 0.0, lambda _done: None)
+    task = asyncio.create_task(reporter.run())
+    for _ in range(2):
+        reporter.remember("u1", b"{}")
+        reporter.changed(in_force(ruleset(1)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    task.cancel()
+    assert len(server.written) == 1
+
+
 async def test_a_failed_write_is_tried_again() -> None:
     call = Call("patch", "noderulesets.nodewall.io/status n1")
     server = Server(UnreachableError(call, "gone"), UnreachableError(call, "gone"))

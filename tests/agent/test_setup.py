@@ -31,6 +31,12 @@ ROWS = {
     "only a bridge": (Setup(links=BRIDGE), content((), "10.0.1.1"), ((), ("cni0",)), ""),
     "veths are one pod's each": (Setup(links=VETHS), content((), "10.0.1.1"), ((), ()), "10.0.1.1 of a pod"),
     "nothing known, no pod yet": (Setup(), content(()), ((), ()), "the scope is no network"),
+    "pods elsewhere, on a bridge": (
+        Setup(links=BRIDGE),
+        content((V4, V6), "10.7.0.1"),
+        ((V4, V6), ("cni0",)),
+        "",
+    ),
     "pods elsewhere": (Setup(), content((V4, V6), "10.7.0.1"), ((V4, V6), ()), "10.7.0.1 of a pod is outside of"),
 }
 

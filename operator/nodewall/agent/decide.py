@@ -328,11 +328,14 @@ def _toward(state: State, ruleset: RuleSet, gone: frozenset[Address]) -> Step:
 
 
 def _judging_anew(state: State, ruleset: RuleSet) -> Setup:
-    """The setup, with the next generation of connections where those that live have to be judged again."""
-    strict, before = state.setup.strict, _before(state)
-    if strict is None or before is None:
+    """The setup, with the next generation of connections where those that live have to be judged again.
+
+    The first table of a run needs no other one: the run began with a generation that nobody carries.
+    """
+    strict = state.setup.strict
+    if strict is None or state.applied is None:
         return state.setup
-    if not state.suspect and not stricter(before, ruleset.content):
+    if not state.suspect and not stricter(state.applied.ruleset.content, ruleset.content):
         return state.setup
     return replace(state.setup, strict=replace(strict, generation=strict.generation + 1))
 

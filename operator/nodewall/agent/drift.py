@@ -140,7 +140,7 @@ class Ears:
                 self._missed()
 
     def _is_own(self, port: int) -> bool:
-        """libnftables may open another socket at any time, so an unknown port is looked up before it is a stranger's."""
+        """libnftables may open another socket at any time, so an unknown port is looked up first."""
         if port not in self._own:
             self._own = ports_of_this_process(NETLINK_NETFILTER)
             if port in self._own:

@@ -109,8 +109,10 @@ class Inbox:
 
     async def wait(self, seconds: float) -> None:
         """Until something comes in, ``seconds`` at most."""
+        # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the news.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), max(seconds, 0))
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._news.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Loop:
         self.state = State()
         self.turned_at = self._clock.monotonic()
         """When the loop turned last."""
+        self._reserved: int | None = None
         self.applying = False
         """A transaction is in the kernel, which may take long; meanwhile the loop does not turn."""
 
@@ -214,8 +217,9 @@ class Loop:
     async def _apply(self, step: Apply) -> bool:
         """Whether the kernel took it."""
         strict = step.target.settings.strict
-        if strict and strict != self.state.setup.strict:
+        if strict and strict.generation != self._reserved:
             self._ways.reserve(strict.generation)
+            self._reserved = strict.generation
         started = self._clock.monotonic()
         self.applying = True
         try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from nodewall.model.address import Network
+from nodewall.model.address import Address, Network
 from nodewall.model.ruleset import NodeRuleSet
 from nodewall.render import Guard, NewPodPolicy, Settings, Strict
 
@@ -36,37 +36,35 @@ class Setup:
 def settings(setup: Setup, content: NodeRuleSet) -> Settings:
     """What the table of this rule set is drawn with.
 
-    The guard's scope is the networks, and the shared links as well where a family has no network: one family open
-    would leave a new pod open.
+    The guard's scope is the networks, and the shared links as well where the networks miss a family or a pod: what they
+    miss for one pod they miss for the next.
     """
-    networks = _networks(setup, content)
-    links = setup.links.shared if _uncovered(networks) else ()
-    guard = Guard(setup.new_pods, networks, links)
-    return Settings(guard=guard, strict=setup.strict, pod_links=setup.links.own)
+    networks = setup.networks or content.pod_cidrs
+    links = setup.links.shared if _missed(networks, content) else ()
+    return Settings(guard=Guard(setup.new_pods, networks, links), strict=setup.strict, pod_links=setup.links.own)
 
 
 def unguarded(setup: Setup, content: NodeRuleSet) -> list[str]:
     """Which new pods nothing guards, in words; empty when all are."""
-    if setup.new_pods is NewPodPolicy.ALLOW:
+    if setup.new_pods is NewPodPolicy.ALLOW or setup.links.shared:
         return []
-    networks = _networks(setup, content)
-    if _uncovered(networks) and setup.links.shared:
-        return []
-    addresses = [ip_address(address) for pod in content.endpoints for address in pod.addresses]
-    outside = [address for address in addresses if not any(address in network for network in networks)]
+    networks = setup.networks or content.pod_cidrs
+    outside = _outside(networks, content)
     if networks and not outside:
         return []
     why = f"{outside[0]} of a pod is outside of {_listed(networks)}" if outside else f"the scope is {_listed(networks)}"
     return [f"new pods are not guarded: {why}, and no bridge is known that pods are behind; set --pod-cidrs"]
 
 
+def _missed(networks: tuple[Network, ...], content: NodeRuleSet) -> bool:
+    return {network.version for network in networks} != {4, 6} or bool(_outside(networks, content))
+
+
+def _outside(networks: tuple[Network, ...], content: NodeRuleSet) -> list[Address]:
+    """Addresses of pods that are in none of the networks."""
+    addresses = (address for pod in content.endpoints for address in pod.addresses)
+    return [each for each in addresses if not any(ip_address(each) in network for network in networks)]
+
+
 def _listed(networks: tuple[Network, ...]) -> str:
     return ", ".join(map(str, networks)) or "no network (the Node has no podCIDRs)"
-
-
-def _networks(setup: Setup, content: NodeRuleSet) -> tuple[Network, ...]:
-    return setup.networks or content.pod_cidrs
-
-
-def _uncovered(networks: tuple[Network, ...]) -> list[int]:
-    return sorted({4, 6} - {network.version for network in networks})

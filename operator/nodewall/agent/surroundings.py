@@ -53,7 +53,8 @@ class Lookout:
                     await self._look()
                     await self._clock.sleep(PAUSE)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), SLOWEST)
+                        async with asyncio.timeout(SLOWEST):
+                            await self._news.wait()
             finally:
                 loop.remove_reader(announcements)
 
