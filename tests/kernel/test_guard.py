@@ -1,5 +1,6 @@
 """The new-pod guard: a local pod's address that the rule set does not list is closed, and nothing else is."""
 
+from dataclasses import replace as changed
 from ipaddress import ip_network
 
 import pytest
@@ -88,6 +89,15 @@ def test_a_pod_that_reaches_itself_through_a_service_is_exempt(checker: Checker,
 
 
 @pytest.mark.parametrize("i", FAMILIES)
+def test_the_node_talks_to_itself_with_an_address_in_the_scope(checker: Checker, i: int) -> None:
+    """The gateway of a pod network usually is one."""
+    programmed(checker, ruleset(), Settings(guard=Guard()))
+    gateway = ("10.0.1.1", "fd00:1::1")[i]
+    checker.arrange([POD, OTHER, UNKNOWN], [*OWN, gateway])
+    assert checker.outcomes([Packet(gateway, OWN[i]), Packet(gateway, gateway, UDP, 53)]) == [PASSED] * 2
+
+
+@pytest.mark.parametrize("i", FAMILIES)
 def test_answers_to_the_node_pass(checker: Checker, i: int) -> None:
     """A kubelet's probe of a pod that is not listed yet."""
     programmed(checker, ruleset(), Settings(guard=Guard()))
@@ -97,6 +107,21 @@ def test_answers_to_the_node_pass(checker: Checker, i: int) -> None:
     assert checker.send([answer]) == [DROPPED]
     checker.forget_connections()
     assert checker.send([ask, answer]) == [PASSED, PASSED]
+
+
+@pytest.mark.parametrize("i", FAMILIES)
+def test_established_connections_come_before_the_guard(checker: Checker, i: int) -> None:
+    """A pod that is ending leaves the rule set before its last answers leave it; the agent ends its connections."""
+    listed = ruleset()
+    programmed(checker, listed, Settings(guard=Guard()))
+    ask = Packet(POD[i], WORLD[i], UDP, dport=53, sport=5000)
+    answer = Packet(WORLD[i], POD[i], UDP, dport=5000, sport=53)
+    checker.forget_connections()
+    assert checker.send([ask, answer]) == [PASSED] * 2
+    programmed(checker, changed(listed, endpoints=listed.endpoints[1:]), Settings(guard=Guard()))
+    assert checker.send([ask, answer]) == [PASSED] * 2
+    checker.forget_connections()
+    assert checker.send([ask]) == [DROPPED]
 
 
 def test_neighbour_discovery_with_the_node_passes(checker: Checker) -> None:

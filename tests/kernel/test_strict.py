@@ -66,12 +66,17 @@ def test_strict_judges_again_when_the_generation_changes(checker: Checker, i: in
     assert checker.send([denied[0], *friendly, friendly[0]]) == [DROPPED, PASSED, PASSED, PASSED]
 
 
+@pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("i", FAMILIES)
-def test_strict_leaves_connections_alone_while_the_generation_stays(checker: Checker, i: int) -> None:
-    """The agent decides what makes something stricter."""
-    ask, answer = _pair(POD, WORLD, i)
+def test_strict_leaves_connections_alone_while_the_generation_stays(
+    checker: Checker, i: int, direction: Direction
+) -> None:
+    """The agent decides what makes something stricter. Pods' connections carry the mark whoever began them."""
+    closed = RuleClass("c", direction, (), Isolation("o", ("a/b",), 1))
+    inward = direction is Direction.INGRESS
+    ask, answer = _pair(WORLD, POD, i) if inward else _pair(POD, WORLD, i)
     _begin(checker, _strict(1), (ask, answer))
-    _update(checker, (OPEN, _strict(1)), (FRIENDS_ONLY, _strict(1)))
+    _update(checker, (OPEN, _strict(1)), (ruleset(ingress=closed) if inward else ruleset(egress=closed), _strict(1)))
     assert checker.send([ask, answer]) == [PASSED] * 2
 
 
