@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from nodewall.model.policy import Action, Direction, Tier
+from nodewall.model.policy import Action, DenyWith, Direction, Tier
 from nodewall.model.ruleset import Match, Rule, RuleClass
 from nodewall.render import Guard, NewPodPolicy, Settings
 from tests.kernel import nft
@@ -130,10 +130,11 @@ def test_neighbour_discovery_with_the_node_passes(checker: Checker) -> None:
     assert checker.outcomes([Packet(UNKNOWN[1], OWN[1], ICMPV6, icmp_type=135, hop_limit=255)]) == [PASSED]
 
 
-def test_the_guard_comes_before_every_policy(checker: Checker) -> None:
-    """An Admin rule that accepts everything opens no pod that is not listed."""
-    accept = Rule("r", Tier.ADMIN, Action.ACCEPT, Match(any_peer=True, any_port=True))
-    rules = ruleset(RuleClass("in", Direction.INGRESS, (accept,)), RuleClass("out", Direction.EGRESS, (accept,)))
+@pytest.mark.parametrize("action", [Action.ACCEPT, Action.DENY])
+def test_the_guard_comes_before_every_policy(checker: Checker, action: Action) -> None:
+    """An Admin rule that accepts everything opens no pod that is not listed, and one that rejects does not get to."""
+    rule = Rule("r", Tier.ADMIN, action, Match(any_peer=True, any_port=True), DenyWith.REJECT)
+    rules = ruleset(RuleClass("in", Direction.INGRESS, (rule,)), RuleClass("out", Direction.EGRESS, (rule,)))
     programmed(checker, rules, Settings(guard=Guard()))
     assert checker.outcomes([*both_families(UNKNOWN, POD), *both_families(POD, UNKNOWN)]) == [DROPPED] * 4
 
