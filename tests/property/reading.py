@@ -4,22 +4,14 @@ This is neither the evaluator (which never sees a rule set) nor the kernel: it c
 packets a second, and so tells a wrong rule set from a wrong rendering of a right one.
 """
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 
-from nodewall.evaluate import Traffic
 from nodewall.model.address import Address
 from nodewall.model.policy import Action, Direction, Icmp, IpProtocol, NumericPort, PortRange, Tier
 from nodewall.model.ruleset import Match, NodeRuleSet, RuleClass
+from tests.truth.flows import Flow
 
 _NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132}
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    source: Address
-    destination: Address
-    traffic: Traffic
 
 
 def passes(ruleset: NodeRuleSet, flow: Flow, own_addresses: frozenset[Address]) -> bool:

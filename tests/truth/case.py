@@ -27,13 +27,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``statements``: numbers in docs/semantics.md that this table guards. ``world``: in the words of ``world.py``.
+    """``statements``: numbers (or section names) in docs/semantics.md that this table guards.
 
+    ``world``: in the words of ``world.py``.
     ``broken``: an API server would refuse a part of ``policies``; the table says what it closes where it is stored.
     """
 
     name: str
-    statements: tuple[int, ...]
+    statements: tuple[int | str, ...]
     world: str
     policies: str
     probes: str

@@ -11,7 +11,7 @@ from nodewall.api.ruleset import decode, document
 from nodewall.compile import compile_all
 from nodewall.model.cluster import ClusterState, Phase, Pod
 from nodewall.render import Settings, Transaction, render, replace
-from tests.kernel.checker import Checker
+from tests.kernel.checker import Checker, Outcome
 from tests.kernel.packets import Packet
 from tests.truth.flows import Flow, nodes_on_the_way
 
@@ -38,6 +38,11 @@ class Nodes:
         checker.arrange(local, own=state.nodes[name].addresses)
         if change is not None:
             checker.load(change.json())
+
+    def outcomes(self, name: str, flows: Sequence[Flow]) -> list[Outcome]:
+        """What one node does with the packets: passes, drops or rejects."""
+        self.judged += len(flows)
+        return self._checkers[name].outcomes(map(_packet, flows))
 
     def verdicts(self, state: ClusterState, flows: Sequence[Flow]) -> list[bool]:
         """For each packet: do all nodes on its way let it through?"""

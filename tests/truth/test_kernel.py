@@ -1,7 +1,6 @@
 """The kernel gives the verdicts that a person gave, by the tables that compile and render make of the documents."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,16 +8,10 @@ from tests.truth.case import Case, Probe
 from tests.truth.cases import ALL
 from tests.truth.flows import flows_of
 from tests.truth.matrix import report, wrong
-from tests.truth.nodes import Nodes, nodes
+from tests.truth.nodes import Nodes
 from tests.truth.reading import state_of
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Nodes]:
-    with nodes("n1", "n2") as made:
-        yield made
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)

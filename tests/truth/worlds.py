@@ -22,3 +22,17 @@ def policy(name: str, spec: str, namespace: str = "a") -> str:
         "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
         f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
     )
+
+
+def cluster_policy(name: str, spec: str, kind: str = "ClusterExtendedNetworkPolicy") -> str:
+    """A cluster-wide policy of ours, or (``kind``) a ClusterNetworkPolicy; ``spec`` is YAML flow style."""
+    version = "policy.networking.k8s.io/v1alpha2" if kind == "ClusterNetworkPolicy" else "nodewall.io/v1alpha1"
+    return f"---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+
+
+def extended_policy(name: str, spec: str, namespace: str = "a") -> str:
+    """An ExtendedNetworkPolicy document; ``spec`` is YAML flow style."""
+    return (
+        "---\napiVersion: nodewall.io/v1alpha1\nkind: ExtendedNetworkPolicy\n"
+        f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
