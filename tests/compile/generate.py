@@ -58,6 +58,14 @@ _protocols = st.sampled_from(Protocol)
 _port_names = st.sampled_from(("http", "dns"))
 
 
+def _own_addresses(namespace: str, name: str) -> st.SearchStrategy[tuple[Address, ...]]:
+    """Mostly the pod's own, so that most pods live; sometimes somebody else's, or none."""
+    number = 3 * NAMESPACES.index(namespace) + NAMES.index(name)
+    own = (ADDRESSES[number % len(ADDRESSES)],)
+    some = st.lists(st.sampled_from(ADDRESSES), max_size=2, unique=True).map(tuple)
+    return st.one_of(st.just(own), st.just((*own, Address(f"fd00::a{number}"))), some)
+
+
 def pods(namespace: str, name: str) -> st.SearchStrategy[Pod]:
     return st.builds(
         Pod,
@@ -65,14 +73,14 @@ def pods(namespace: str, name: str) -> st.SearchStrategy[Pod]:
         name=st.just(name),
         uid=st.sampled_from("123"),
         labels=labels,
-        node=st.sampled_from((*NODES, "")),
-        addresses=st.lists(st.sampled_from(ADDRESSES), max_size=2, unique=True).map(tuple),
+        node=st.sampled_from((*NODES, *NODES, "")),
+        addresses=_own_addresses(namespace, name),
         ports=st.lists(st.builds(ContainerPort, _port_names, _protocols, st.sampled_from((80, 81))), max_size=2).map(
             tuple
         ),
         service_account=st.sampled_from(("default", "web")),
-        host_network=st.sampled_from((False, False, False, True)),
-        phase=st.sampled_from((Phase.RUNNING, Phase.RUNNING, Phase.PENDING, Phase.FINISHED)),
+        host_network=st.sampled_from((*[False] * 7, True)),
+        phase=st.sampled_from((*[Phase.RUNNING] * 5, Phase.PENDING, Phase.FINISHED)),
         terminating=st.booleans(),
         created=st.sampled_from(("2026-01-01", "2026-01-02")),
     )
@@ -112,7 +120,7 @@ _tier_peers = st.one_of(
 
 
 def _some(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(st.just(ANYONE), st.lists(one, max_size=3).map(tuple))
+    return st.one_of(st.just(ANYONE), one.map(lambda each: (each,)), st.lists(one, max_size=3).map(tuple))
 
 
 def peers() -> st.SearchStrategy[Any]:
@@ -138,14 +146,15 @@ def port_sets(one: st.SearchStrategy[Any] = _plain_ports) -> st.SearchStrategy[A
     return st.one_of(st.just(ANY_PORT), st.lists(one, max_size=2).map(tuple))
 
 
-def _indexed(kind: Any, **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    rules = st.lists(st.fixed_dictionaries(parts), max_size=3)
+def _indexed(kind: Any, least: int, **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    rules = st.lists(st.fixed_dictionaries(parts), min_size=least, max_size=3)
     return rules.map(lambda given: tuple(kind(index=index, **each) for index, each in enumerate(given)))
 
 
-_allow_rules = _indexed(AllowRule, peers=peers(), ports=port_sets())
+_allow_rules = _indexed(AllowRule, 0, peers=peers(), ports=port_sets())
 _tier_rules = _indexed(
     TierRule,
+    1,
     action=st.sampled_from(Action),
     peers=_some(_tier_peers),
     ports=port_sets(_tier_ports),
@@ -184,17 +193,19 @@ TIER_KINDS = (Kind.EXTENDED, Kind.CLUSTER_EXTENDED, Kind.CLUSTER)
 
 @st.composite
 def clusters(draw: st.DrawFn) -> ClusterState:
-    def some(keys: Any, strategy: Any) -> list[Any]:
-        return [draw(strategy(*key)) for key in draw(st.sets(st.sampled_from(keys), max_size=6))]
+    def some(keys: Any, strategy: Any, least: int = 0) -> list[Any]:
+        return [
+            draw(strategy(*key)) for key in draw(st.sets(st.sampled_from(keys), min_size=least, max_size=least + 3))
+        ]
 
     pairs = [(namespace, name) for namespace in NAMESPACES for name in NAMES]
-    policies = some([(kind, name) for kind in TIER_KINDS for name in ("p", "q")], tier_policies)
+    policies = some([(kind, name) for kind in TIER_KINDS for name in ("p", "q")], tier_policies, 2)
     return ClusterState(
-        pods={each.key: each for each in some(pairs, pods)},
-        namespaces={each.name: each for each in some([(name,) for name in NAMESPACES], namespaces)},
-        nodes={each.name: each for each in some([(name,) for name in NODES], nodes)},
+        pods={each.key: each for each in some(pairs, pods, 6)},
+        namespaces={each.name: each for each in some([(name,) for name in NAMESPACES], namespaces, 1)},
+        nodes={each.name: each for each in some([(name,) for name in NODES], nodes, 2)},
         slices={(each.namespace, each.name): each for each in some(pairs, slices)},
-        network_policies={(each.namespace, each.name): each for each in some(pairs, network_policies)},
+        network_policies={(each.namespace, each.name): each for each in some(pairs, network_policies, 3)},
         tier_policies={each.ref: each for each in policies},
     )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodewall.compile import compile_all
@@ -14,6 +14,7 @@ from tests.compile.generate import clusters, network_policies, packets, peers, p
 from tests.compile.verdicts import decisions
 
 
+@settings(max_examples=50, deadline=None)
 @given(clusters(), st.randoms(use_true_random=False))
 def test_the_order_of_objects_never_changes_a_byte(state: ClusterState, chance: Random) -> None:
     def turned(name: str) -> dict[Any, Any]:
@@ -24,6 +25,7 @@ def test_the_order_of_objects_never_changes_a_byte(state: ClusterState, chance: 
     assert repr(compile_all(other)) == repr(compile_all(state))
 
 
+@settings(max_examples=50, deadline=None)
 @given(clusters(), peers(), port_sets(), st.sampled_from(Direction), st.data())
 def test_an_allow_rule_in_an_isolated_direction_never_denies_more(
     state: ClusterState, who: object, ports: object, direction: Direction, data: st.DataObject
@@ -44,6 +46,7 @@ def _with_rule(policy: NetworkPolicy, direction: Direction, rule: AllowRule) -> 
     return replace(policy, ingress=more) if direction is Direction.INGRESS else replace(policy, egress=more)
 
 
+@settings(max_examples=50, deadline=None)
 @given(clusters(), network_policies("x"))
 def test_a_policy_of_one_namespace_never_changes_the_classes_of_another(
     state: ClusterState, added: NetworkPolicy

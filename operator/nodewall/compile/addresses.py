@@ -6,9 +6,9 @@ from nodewall.model.address import Address
 from nodewall.model.cluster import NamespacedName, Phase, Pod
 
 
-def holds_addresses(pod: Pod) -> bool:
-    """A finished pod has given its addresses back; those of a hostNetwork pod are its node's."""
-    return not pod.host_network and pod.phase is not Phase.FINISHED and bool(pod.addresses)
+def selectable(pod: Pod) -> bool:
+    """Whether selectors can mean it: one that finished has no address left, one on the host network has its node's."""
+    return not pod.host_network and pod.phase is not Phase.FINISHED
 
 
 def claim_rank(pod: Pod) -> tuple[bool, str, str, NamespacedName]:
@@ -19,7 +19,7 @@ def claim_rank(pod: Pod) -> tuple[bool, str, str, NamespacedName]:
 def owners(pods: Iterable[Pod]) -> Mapping[Address, Pod]:
     """The owner of each address."""
     found: dict[Address, Pod] = {}
-    for pod in filter(holds_addresses, pods):
+    for pod in filter(selectable, pods):
         for address in pod.addresses:
             rival = found.get(address)
             if rival is None or claim_rank(rival) < claim_rank(pod):

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from nodewall.compile.addresses import owners
-from nodewall.compile.groups import GroupKey, NamedPorts, PodSet, PortGroupKey, ServicePorts
-from nodewall.compile.ports import covers, exposed_as
+from nodewall.compile.groups import GroupKey, PodSet, PortGroupKey, ServicePorts
+from nodewall.compile.pairs import Pair, of_pod, of_slices
 from nodewall.compile.selectors import matches, namespace_labels, namespace_matches
 from nodewall.model.address import Address
 from nodewall.model.cluster import ClusterState, EndpointSlice, NamespacedName, Pod
@@ -47,19 +47,14 @@ class Snapshot:
 
     def port_members(self, key: PortGroupKey) -> tuple[PortMember, ...]:
         """The members of a port group, sorted."""
-        members = self._named(key) if isinstance(key, NamedPorts) else self._served(key)
-        return tuple(sorted(set(members)))
+        return tuple(PortMember(*each) for each in sorted(set(self._pairs(key))))
 
-    def _named(self, key: NamedPorts) -> Iterator[PortMember]:
-        for pod in self._pods(key.pods):
-            for port in exposed_as(key.port, pod.ports):
-                yield from (PortMember(address, port.protocol, port.port) for address in self.owned[pod.key])
-
-    def _served(self, key: ServicePorts) -> Iterator[PortMember]:
-        """Slice by slice: two slices of one Service may serve different target ports."""
-        for each in self._slices(key.service):
-            wanted = [port for port in each.ports if covers(key.ports, *port)]
-            yield from (PortMember(address, *port) for address in each.addresses for port in wanted)
+    def _pairs(self, key: PortGroupKey) -> Iterator[Pair]:
+        if isinstance(key, ServicePorts):
+            yield from of_slices(self._slices(key.service), key.ports)
+        else:
+            for pod in self._pods(key.pods):
+                yield from of_pod(key.port, self.owned[pod.key], pod.ports)
 
     def _pods(self, key: PodSet) -> Iterator[Pod]:
         if isinstance(key, ServiceAccountPeer):

@@ -242,3 +242,14 @@ def _by_name(namer: Callable[[K], str], keys: Iterable[K]) -> tuple[tuple[str, K
 
 def _names(named: tuple[tuple[str, object], ...]) -> tuple[str, ...]:
     return tuple(name for name, _ in named)
+
+
+def references(rules: Iterable[Bound | Template]) -> Iterator[tuple[str, GroupKey | PortGroupKey]]:
+    """The groups that rules name whichever pod they protect."""
+    for each in rules:
+        if isinstance(each, Bound):
+            yield from each.groups
+            yield from each.port_groups
+        else:
+            yield from ((group_name(key), key) for key in each.groups if in_namespace(key, "") == key)
+            yield from ((port_group_name(key), key) for key in each.port_groups if ports_in_namespace(key, "") == key)
