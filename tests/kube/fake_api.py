@@ -348,7 +348,9 @@ class FakeApi:
         if not here:
             return _refusal(Refuse(404, body=b"404 page not found\n"))
         entries = [
-            {"name": resource.plural, "kind": KINDS[resource], "namespaced": resource.namespaced} for resource in here
+            {"name": resource.plural + part, "kind": KINDS[resource], "namespaced": resource.namespaced}
+            for resource in here
+            for part in ("", "/status")
         ]
         return _json({"kind": "APIResourceList", "groupVersion": path.split("/", 2)[2], "resources": entries})
 
