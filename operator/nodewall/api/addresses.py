@@ -83,7 +83,7 @@ def _read_except(block: Network | None, text: str, at: str, report: Report) -> N
     carved = read_network(text, at, report)
     if carved is None or block is None:
         return carved
-    if carved.prefixlen > block.prefixlen and carved.version == block.version and carved.network_address in block:
+    if carved.prefixlen > block.prefixlen and carved.network_address in block:
         return carved
     report.add(at, f"{text!r} must be a part of the cidr {block}, and smaller than it")
     return None

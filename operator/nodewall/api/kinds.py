@@ -36,12 +36,6 @@ class Resource:
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
-    def path(self) -> str:
-        """Where the API server lists all of them."""
-        root = f"/apis/{self.group}" if self.group else "/api"
-        return f"{root}/{self.version}/{self.plural}"
-
 
 RESOURCES: tuple[Resource, ...] = (
     Resource("Namespace", "", "v1", "namespaces", namespaced=False, read=read_namespace),
