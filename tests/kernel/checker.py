@@ -174,7 +174,8 @@ def _note(
         return
     index = sent[number]
     packet = packets[index]
-    ours = (ip_address(packet.source).packed, ip_address(packet.destination).packed)
+    there, here = packet.arrives_as or (packet.source, packet.destination)
+    ours = (ip_address(there).packed, ip_address(here).packed)
     if itself and (source, destination) == ours:
         results[index] = Outcome.PASSED
     elif results[index] is Outcome.DROPPED:

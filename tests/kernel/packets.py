@@ -19,7 +19,8 @@ class Packet:
     """``proto`` is an IP protocol number; ports, or ICMP type and code, where the protocol has them.
 
     ``sport`` 0: the checker picks one that no other packet has. ``link`` names the link that the packet comes in by;
-    "" is the one that its source is routed to. ``body`` comes first in the payload.
+    "" is the one that its source is routed to. ``body`` comes first in the payload. ``arrives_as`` is (source,
+    destination) as the receiver sees them, where NAT changes them on the way.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Packet:
     hop_limit: int = 64
     flags: int = _SYN
     body: bytes = b""
+    arrives_as: tuple[str, str] | None = None
 
     @property
     def family(self) -> int:

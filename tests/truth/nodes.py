@@ -39,10 +39,17 @@ class Nodes:
         if change is not None:
             checker.load(change.json())
 
+    def namespace(self, name: str) -> str:
+        """The network namespace of a node."""
+        return self._checkers[name].router.name
+
     def outcomes(self, name: str, flows: Sequence[Flow]) -> list[Outcome]:
         """What one node does with the packets: passes, drops or rejects."""
-        self.judged += len(flows)
-        return self._checkers[name].outcomes(map(_packet, flows))
+        return self.raw_outcomes(name, list(map(_packet, flows)))
+
+    def raw_outcomes(self, name: str, packets: Sequence[Packet]) -> list[Outcome]:
+        self.judged += len(packets)
+        return self._checkers[name].outcomes(packets)
 
     def verdicts(self, state: ClusterState, flows: Sequence[Flow]) -> list[bool]:
         """For each packet: do all nodes on its way let it through?"""
