@@ -88,16 +88,16 @@ def _ends(direction: Direction, i: int) -> tuple[Address, Address]:
     return (WORLD[i], POD[i]) if direction is Direction.INGRESS else (POD[i], WORLD[i])
 
 
-# port: (outcome, ids of the rules on record)
+# port: (outcome, what the rules on record say they did, and their ids)
 EXPECTED = {
-    1: (DROPPED, {"deny", "would-rest"}),
-    2: (REJECTED, {"reject", "would-rest"}),
-    3: (DROPPED, {"isolation", "would-rest"}),
-    4: (PASSED, {"accept", "would-one"}),
-    5: (DROPPED, {"would-rest"}),
-    6: (PASSED, {"would-rest"}),
-    7: (PASSED, {"policy", "would-rest"}),
-    8: (DROPPED, {"isolation", "would-rest"}),
+    1: (DROPPED, {"deny:deny", "would-deny:would-rest"}),
+    2: (REJECTED, {"deny:reject", "would-deny:would-rest"}),
+    3: (DROPPED, {"deny:isolation", "would-deny:would-rest"}),
+    4: (PASSED, {"accept:accept", "would-deny:would-one"}),
+    5: (DROPPED, {"would-deny:would-rest"}),
+    6: (PASSED, {"would-deny:would-rest"}),
+    7: (PASSED, {"accept:policy", "would-deny:would-rest"}),
+    8: (DROPPED, {"deny:isolation", "would-deny:would-rest"}),
 }
 
 
@@ -127,7 +127,9 @@ def test_only_the_first_packet_of_an_accepted_connection_is_on_record(checker: C
     programmed(checker, _judged(Direction.INGRESS), SETTINGS)
     ask = Packet(WORLD[0], POD[0], dport=4, sport=5000)
     answer = Packet(POD[0], WORLD[0], dport=5000, sport=4, flags=0x12)
-    assert _ids(_records(checker, log, [ask, answer, answer])) == Counter({"accept": 1, "would-one": 1})
+    assert _ids(_records(checker, log, [ask, answer, answer])) == Counter(
+        {"accept:accept": 1, "would-deny:would-one": 1}
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_what_is_denied_towards_the_own_node_is_on_record(checker: Checker, log:
     """And would-be verdicts are; isolation, which never denies it, is not."""
     programmed(checker, _judged(Direction.EGRESS), SETTINGS)
     packets = [Packet(POD[i], OWN[i], dport=port) for port in (1, 8)]
-    assert _ids(_records(checker, log, packets)) == Counter({"deny": 1, "would-rest": 2})
+    assert _ids(_records(checker, log, packets)) == Counter({"deny:deny": 1, "would-deny:would-rest": 2})
 
 
 @pytest.mark.parametrize("i", FAMILIES)
@@ -174,7 +176,7 @@ def test_audit_changes_no_verdict(checker: Checker, log: Group, i: int) -> None:
     audited = RuleClass("c", Direction.INGRESS, (), None, AUDITS)
     programmed(checker, ruleset(ingress=audited), SETTINGS)
     packet = Packet(OTHER[i], POD[i], dport=4)
-    assert _ids(_records(checker, log, [packet])) == Counter({"would-one": 1})
+    assert _ids(_records(checker, log, [packet])) == Counter({"would-deny:would-one": 1})
     assert checker.outcomes([packet]) == [PASSED]
     log.records(until=SENTINEL)
     assert nft.counters(checker.router.name)["r_would-silent"] == 2

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodewall.render import names
+from nodewall.render.names import Recorded
 from tests.render.rulesets import NASTY
 
 IDENTIFIER = re.compile(r"[a-z]+[0-9]?_[A-Za-z0-9_-]+\Z")
@@ -38,18 +39,29 @@ def test_a_hash_never_meets_a_readable_name() -> None:
 
 @given(st.text())
 def test_comments_and_prefixes_are_short_plain_ascii(text: str) -> None:
-    for made, limit in ((names.comment(text), 128), (names.log_prefix(text), 127)):
+    for made, limit in ((names.comment(text), 128), (names.log_prefix(Recorded.DENY, text), 127)):
         assert len(made.encode()) <= limit
         assert re.fullmatch(r"[ !#-\[\]-~]*", made)
 
 
 def test_what_is_plain_is_kept_whole() -> None:
     assert names.comment("NetworkPolicy shop/web ingress[0]") == "NetworkPolicy shop/web ingress[0]"
-    assert names.log_prefix("0a1b2c3d4e") == "0a1b2c3d4e"
+
+
+@pytest.mark.parametrize("verdict", list(Recorded))
+def test_a_prefix_says_what_the_rule_does_and_which_it_is(verdict: Recorded) -> None:
+    assert names.log_prefix(verdict, "0a1b2c3d4e") == f"{verdict}:0a1b2c3d4e"
+    assert names.read_log_prefix(names.log_prefix(verdict, "0a1b2c3d4e")) == (verdict, "0a1b2c3d4e")
+
+
+@pytest.mark.parametrize("foreign", ["", "0a1b2c3d4e", "denied:0a1b2c3d4e", "[UFW BLOCK] "])
+def test_a_prefix_of_somebody_else_is_told_apart(foreign: str) -> None:
+    with pytest.raises(ValueError, match="not a valid Recorded"):
+        names.read_log_prefix(foreign)
 
 
 def test_the_longest_prefix_is_one_that_the_library_survives() -> None:
-    assert len(names.log_prefix(NASTY)) == 127
+    assert len(names.log_prefix(Recorded.DENY, NASTY)) == 127
 
 
 @pytest.mark.parametrize("foreign", ["", "a b", "x;y", "1a", "a\n", "é", "a" * 200])

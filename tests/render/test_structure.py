@@ -59,7 +59,7 @@ def test_the_check_sees_each_fault() -> None:
         ("in4_in-open", Verdict("accept")),
         ("forward", Goto("in4_in-open")),
         ("in4_in-open", Jump("refuse")),
-        ("would_would-pass", DROP),
+        ("would-pass_would-pass", DROP),
         ("in4_in-open", Goto("in4_in-open")),
     )
     for name, statement in faults:

@@ -39,9 +39,12 @@ from nodewall.render.expressions import (
     Statement,
 )
 from nodewall.render.matches import IP, alternatives
+from nodewall.render.names import Recorded
 from nodewall.render.table import Chain
 
 TIER_NAME = {Tier.ADMIN: "admin", Tier.NAMESPACE: "namespace", Tier.NETWORK_POLICY: "policy", Tier.BASELINE: "baseline"}
+
+WOULD = {Action.ACCEPT: Recorded.WOULD_ACCEPT, Action.PASS: Recorded.WOULD_PASS, Action.DENY: Recorded.WOULD_DENY}
 
 REJECT_TCP = (Is(Meta("l4proto"), Proto(6)), Reject(tcp_reset=True))
 REJECT_OTHER = (Reject(),)
@@ -115,7 +118,7 @@ def _end(judged: Rule, after: str, draft: Draft) -> tuple[Statement, ...]:
 
 def _accept(rule_id: str, log: RuleLog, draft: Draft) -> str:
     end = rule(Count(draft.rule_counter(rule_id)), RETURN)
-    return draft.chain(Chain(_shared("accept", rule_id, log), (*_logged(rule_id, log, draft), end)))
+    return draft.chain(Chain(_shared("accept", rule_id, log), (*_logged(Recorded.ACCEPT, rule_id, log, draft), end)))
 
 
 def _deny(judged: Rule, draft: Draft) -> str:
@@ -123,7 +126,7 @@ def _deny(judged: Rule, draft: Draft) -> str:
     rejects = judged.deny_with is DenyWith.REJECT
     end = rule(Count(draft.rule_counter(judged.id)), Goto(refuse_chain(draft)) if rejects else DROP)
     name = _shared("reject" if rejects else "drop", judged.id, judged.log)
-    return draft.chain(Chain(name, (*_logged(judged.id, judged.log, draft), end)))
+    return draft.chain(Chain(name, (*_logged(Recorded.DENY, judged.id, judged.log, draft), end)))
 
 
 def _shared(kind: str, rule_id: str, log: RuleLog | None) -> str:
@@ -141,7 +144,8 @@ def refuse_chain(draft: Draft) -> str:
 def _isolation(isolation: Isolation, draft: Draft) -> str:
     """NetworkPolicy's deny. A pod that reaches itself through a Service is exempt: an accept, which ends evaluation."""
     end = rule(Count(draft.rule_counter(isolation.id)), DROP)
-    rules = (*(_hairpin(family) for family in (4, 6)), *_logged(isolation.id, isolation.log, draft), end)
+    records = _logged(Recorded.DENY, isolation.id, isolation.log, draft)
+    rules = (*(_hairpin(family) for family in (4, 6)), *records, end)
     return draft.chain(Chain(_shared("isolate", isolation.id, isolation.log), rules))
 
 
@@ -155,10 +159,10 @@ def _isolating(isolation: Isolation) -> str:
     return names.comment(f"isolated by {', '.join(isolation.policies)}{f' and {more} more' if more > 0 else ''}")
 
 
-def _logged(rule_id: str, log: RuleLog | None, draft: Draft) -> Iterator[table.Rule]:
+def _logged(verdict: Recorded, rule_id: str, log: RuleLog | None, draft: Draft) -> Iterator[table.Rule]:
     if log:
         settings = draft.settings
-        record = Log(names.log_prefix(rule_id), settings.nflog_group, settings.snaplen)
+        record = Log(names.log_prefix(verdict, rule_id), settings.nflog_group, settings.snaplen)
         yield rule(Limit(max(log.rate, 1), max(log.burst, 1)), record)
 
 
@@ -181,5 +185,5 @@ def _audited(rules: Iterable[Rule], rule_class: RuleClass, family: int, draft: D
 
 def _would(judged: Rule, draft: Draft) -> str:
     count = rule(Count(draft.rule_counter(judged.id)))
-    name = _shared("would", judged.id, judged.log)
-    return draft.chain(Chain(name, (*_logged(judged.id, judged.log, draft), count)))
+    name = _shared(WOULD[judged.action], judged.id, judged.log)
+    return draft.chain(Chain(name, (*_logged(WOULD[judged.action], judged.id, judged.log, draft), count)))

@@ -6,6 +6,7 @@ version takes and stripped of whatever could end a string or a line.
 """
 
 import re
+from enum import StrEnum
 from hashlib import sha256
 
 COMMENT_BYTES = 128
@@ -46,9 +47,29 @@ def comment(text: str) -> str:
     return plain(text, COMMENT_BYTES)
 
 
-def log_prefix(rule_id: str) -> str:
-    """What the kernel puts before a log record: the rule's id and nothing else."""
-    return plain(rule_id, PREFIX_BYTES)
+class Recorded(StrEnum):
+    """What a rule that writes a log record does to the packet, or would do in Audit mode."""
+
+    ACCEPT = "accept"
+    DENY = "deny"
+    WOULD_ACCEPT = "would-accept"
+    WOULD_PASS = "would-pass"
+    WOULD_DENY = "would-deny"
+
+
+def log_prefix(verdict: Recorded, rule_id: str) -> str:
+    """What the kernel puts before a log record: what the rule does, and its id.
+
+    The id would do to look the rule up, but a rule keeps its id when its action changes, and a record may be read
+    after that. So the rule itself says what it did.
+    """
+    return plain(f"{verdict}:{rule_id}", PREFIX_BYTES)
+
+
+def read_log_prefix(prefix: str) -> tuple[Recorded, str]:
+    """(what the rule did, its id). ValueError: not a prefix of ours."""
+    verdict, _, rule_id = prefix.partition(":")
+    return Recorded(verdict), rule_id
 
 
 def quoted(text: str) -> str:
