@@ -31,6 +31,8 @@ RULE = (TierRule(0, Action.DENY, ANYONE),)
 RED = Selector.of([Requirement("color", Operator.IN, ("red",))])
 NOT_RED = Selector.of([Requirement("color", Operator.NOT_IN, ("red",))])
 
+BASE = TierPolicy(Kind.CLUSTER_EXTENDED, "", "m", Tier.ADMIN, 1, Subject(EVERYTHING, RED), ingress=RULE)
+
 names = st.sampled_from(["a", "b"])
 labels = st.sampled_from([Labels(), Labels({"color": "red"}), Labels({"color": "blue"})])
 selectors = st.sampled_from([EVERYTHING, RED, NOT_RED])
@@ -134,9 +136,35 @@ def test_a_policy_that_is_gone_selects_nothing() -> None:
     assert World().selections.by_node(PolicyRef(Kind.EXTENDED, "a", "x")) == {}
 
 
-# -- conflicts
+@pytest.fixture
+def twins() -> Store:
+    """Two pods that differ in nothing but the node: a red one and a blue one."""
+    store = Store()
+    for name, color in (("a", "red"), ("b", "blue")):
+        store.node(name, Node(name, labels=Labels({"color": color})))
+        pod = Pod("ns", name, node=name)
+        store.pod(pod.key, pod)
+    return store
 
-BASE = TierPolicy(Kind.CLUSTER_EXTENDED, "", "m", Tier.ADMIN, 1, Subject(EVERYTHING, RED), ingress=RULE)
+
+@pytest.mark.parametrize(("nodes", "counted"), [(None, {"a": 1, "b": 1}), (RED, {"a": 1}), (NOT_RED, {"b": 1})])
+def test_equal_pods_on_different_nodes_are_told_apart(
+    twins: Store, nodes: Selector | None, counted: dict[str, int]
+) -> None:
+    policy = replace(BASE, subject=Subject(EVERYTHING), nodes=nodes)
+    selections = Selections(twins)
+    selections.policy(policy.ref, policy)
+    assert selections.by_node(policy.ref) == counted
+
+
+@pytest.mark.parametrize("nodes", [RED, NOT_RED])
+def test_conflicts_of_equal_pods_on_different_nodes(twins: Store, nodes: Selector) -> None:
+    everywhere = replace(BASE, subject=Subject(EVERYTHING))
+    there = replace(everywhere, name="n", nodes=nodes)
+    assert conflicts([everywhere, there], twins) == {there.ref: (everywhere.ref,)}
+
+
+# -- conflicts
 
 
 @pytest.fixture
@@ -180,3 +208,9 @@ def test_namespaced_policies_meet_only_at_home(store: Store) -> None:
     here, too, there = local("a", "x", EVERYTHING), local("a", "y", EVERYTHING), local("b", "x", EVERYTHING)
     assert conflicts([here, there], store) == {}
     assert conflicts([here, too, there], store) == {too.ref: (here.ref,)}
+
+
+def test_each_pair_is_found_though_their_pods_differ(store: Store) -> None:
+    red = [replace(BASE, name=name) for name in ("r1", "r2")]
+    blue = [replace(BASE, name=name, subject=Subject(EVERYTHING, NOT_RED)) for name in ("b1", "b2")]
+    assert conflicts([*red, *blue], store) == {red[1].ref: (red[0].ref,), blue[1].ref: (blue[0].ref,)}

@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 FINALIZER = "nodewall.io/never-set"
 RESTART_SECONDS = 30.0
 
+LEVELS = {
+    "kopf": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,  # warns that signals are ignored in a thread: they are ours
+    "kopf._core.reactor.observation": logging.ERROR,  # warns of absent kinds, as the mirrors do with advice
+}
+
 Touched = Callable[[PolicyRef], None]
 """Told of a policy that was made, changed or deleted, in kopf's thread."""
 
@@ -113,9 +119,8 @@ class Shell:
 
     async def run(self) -> NoReturn:
         """Run kopf until cancelled. What it finds is told in this event loop."""
-        logging.getLogger("kopf").setLevel(logging.WARNING)
-        # "OS signals are ignored": they are ours to handle.
-        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        for name, level in LEVELS.items():
+            logging.getLogger(name).setLevel(level)
         loop = asyncio.get_running_loop()
 
         def tell(ref: PolicyRef) -> None:

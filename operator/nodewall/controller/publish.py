@@ -53,10 +53,8 @@ class Step(StrEnum):
     """Too large: the last good one stays."""
 
 
-def next_step(node: Node | None, wanted: Encoded | None, there: Published | None) -> Step:
-    """``wanted`` is the node's rule set, None without a node; ``there`` is the object, None when there is none."""
-    if node is None or wanted is None:
-        return Step.LEAVE if there is None else Step.REMOVE
+def next_step(node: Node, wanted: Encoded, there: Published | None) -> Step:
+    """``wanted`` is the node's rule set; ``there`` is its object, None when there is none."""
     if there is not None and there.content == wanted.digest and there.owner == node.uid:
         return Step.LEAVE
     return Step.REFUSE if len(wanted.spec) > SIZE_LIMIT else Step.WRITE

@@ -140,8 +140,8 @@ class Store:
         self._policies.pop(ref, None)
         self._accepted.pop(ref, None)
         policy = self.in_force(ref)
-        if policy is None or not ref.namespace:
-            return self._enforce(ref, None)
+        if policy is None:
+            return []
         if not self._alive(ref.namespace) and self.pods_of(ref.namespace):
             self._held[ref.namespace].add(ref)
             return []

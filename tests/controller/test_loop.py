@@ -1,0 +1,221 @@
+# ruff: noqa: ARG002 - a fake is told more than a test asks about
+"""What is written when, for what the compiler says: with a compiler and an API that the test plays itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from nodewall.compile.changes import Change, Dirty, Input, Reason
+from nodewall.controller.loop import HANDS, Loop
+from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher, Result
+from nodewall.controller.schedule import Pace
+from nodewall.kube.errors import Call, UnreachableError
+from nodewall.model.cluster import Node
+from nodewall.model.ruleset import AddressGroup, NodeRuleSet
+from tests.controller.running import until
+from tests.kube.mirroring import QuickClock
+
+PATIENT = Pace(quiet=60.0, patience=60.0)
+"""Nothing but what is urgent is written while a test lasts."""
+EAGER = Pace(quiet=0.01, patience=0.05)
+
+
+@dataclass
+class Compiler:
+    """Answers what the test put there."""
+
+    dirty: dict[str, Reason] = field(default_factory=dict)
+    content: dict[str, str] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    batches: list[list[Change]] = field(default_factory=list)
+
+    def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
+        self.batches.append(list(changes))
+        yield
+        return dict(self.dirty)
+
+    def ruleset(self, node: str) -> NodeRuleSet:
+        if node in self.broken:
+            raise RuntimeError(f"nobody foresaw {node}")
+        return NodeRuleSet(node, groups=(AddressGroup("g", self.content.get(node, ""), ()),))
+
+
+@dataclass
+class Api:
+    """Keeps what is written; while ``gate`` is clear, writes take their time."""
+
+    written: list[tuple[str, str]] = field(default_factory=list)
+    owners: dict[str, str] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
+    most: int = 0
+    failures: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def write(self, node: Node, wanted: Encoded) -> Published:
+        assert node.name not in self.busy, "two writes of one node at a time"
+        self.busy.append(node.name)
+        self.most = max(self.most, len(self.busy))
+        try:
+            await self.gate.wait()
+            if self.failures:
+                self.failures -= 1
+                raise UnreachableError(Call("patch", node.name), "no answer")
+        finally:
+            self.busy.remove(node.name)
+        self.written.append((node.name, wanted.digest))
+        self.owners[node.name] = node.uid
+        return Published("uid", wanted.digest, node.uid)
+
+    async def remove(self, name: str, uid: str) -> None:
+        self.written.append((name, "removed"))
+
+
+@dataclass
+class Watcher:
+    """Remembers what it is told."""
+
+    failed_nodes: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+
+    def waiting(self, nodes: int) -> None: ...
+    def compiled(self, seconds: float) -> None: ...
+    def published(self, node: str, result: Result, seconds: float) -> None: ...
+    def oversized(self, error: OversizedError) -> None: ...
+
+    def repairing(self, node: str) -> None:
+        self.repaired.append(node)
+
+    def failed(self, node: str, error: Exception, delay: float | None) -> None:
+        self.failed_nodes.append(node)
+
+
+@dataclass
+class Stage:
+    compiler: Compiler
+    api: Api
+    watcher: Watcher
+    publisher: Publisher
+    loop: Loop
+
+    def change(self, content: str, *nodes: str, reason: Reason = Reason.CHANGED) -> None:
+        """Something happened that makes these nodes dirty, with this content from now on."""
+        self.compiler.dirty = dict.fromkeys(nodes, reason)
+        self.compiler.content |= dict.fromkeys(nodes, content)
+        self.loop.feed([Change(Input.POD, ("ns", "pod"), None)])
+
+    def written(self, node: str) -> list[str]:
+        return [content for name, content in self.api.written if name == node]
+
+
+def encode(rule_set: NodeRuleSet) -> Encoded:
+    return Encoded(rule_set.groups[0].description, b"{}")
+
+
+@asynccontextmanager
+async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
+    """The loop at work on these nodes, each published as "" before."""
+    compiler, api, watcher = Compiler(), Api(), Watcher()
+    publisher = Publisher(api, encode)
+    loop = Loop(compiler, publisher, watcher, QuickClock(), pace)
+    for name in nodes:
+        publisher.saw(name, Published("uid", "", "u1"))
+    loop.feed([Change(Input.NODE, name, Node(name, uid="u1")) for name in nodes])
+    listed = asyncio.Event()
+    listed.set()
+    api.gate.set()
+    task = asyncio.create_task(loop.run(listed))
+    try:
+        await until("taken in", lambda: compiler.batches)
+        await asyncio.sleep(0.01)
+        yield Stage(compiler, api, watcher, publisher, loop)
+    finally:
+        assert not task.done(), task
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_new_pod_does_not_wait_for_quiet_and_everything_else_does() -> None:
+    async with stage("n1", "n2", pace=PATIENT) as here:
+        here.change("quiet", "n2")
+        here.change("at once", "n1", reason=Reason.NEW_POD)
+        await until("written", lambda: here.written("n1") == ["at once"], within=2)
+        assert here.written("n2") == []
+
+
+async def test_the_newest_wins_and_one_write_at_a_time_is_under_way() -> None:
+    async with stage("n1") as here:
+        here.api.gate.clear()
+        here.change("first", "n1", reason=Reason.NEW_POD)
+        await until("under way", lambda: here.api.busy == ["n1"])
+        for content in ("second", "third"):
+            here.change(content, "n1", reason=Reason.NEW_POD)
+            await asyncio.sleep(0.01)
+        here.api.gate.set()
+        await until("the last one", lambda: here.written("n1") == ["first", "third"])
+
+
+async def test_so_many_writes_at_a_time_and_no_more() -> None:
+    nodes = [f"n{number}" for number in range(3 * HANDS)]
+    async with stage(*nodes) as here:
+        here.api.gate.clear()
+        here.change("x", *nodes, reason=Reason.NEW_POD)
+        await until("all hands are busy", lambda: len(here.api.busy) == HANDS)
+        here.api.gate.set()
+        await until("all are written", lambda: len(here.api.written) == len(nodes))
+        assert here.api.most == HANDS
+
+
+async def test_a_node_that_cannot_be_compiled_does_not_stop_the_others() -> None:
+    async with stage("n1", "n2") as here:
+        here.compiler.broken = {"n1"}
+        here.change("x", "n1", "n2")
+        await until("the other", lambda: here.written("n2") == ["x"])
+        await until("told", lambda: "n1" in here.watcher.failed_nodes)
+        here.compiler.broken = set()
+        await until("tried again", lambda: here.written("n1") == ["x"])
+
+
+async def test_a_write_that_failed_brings_the_newest_when_it_is_tried_again() -> None:
+    async with stage("n1") as here:
+        here.api.failures = 1
+        here.change("old", "n1")
+        await until("failed", lambda: here.watcher.failed_nodes == ["n1"])
+        here.change("new", "n1")
+        await until("written", lambda: here.written("n1") == ["new"])
+
+
+async def test_a_node_made_again_in_one_go_owns_its_object() -> None:
+    """The compiler sees no difference: the rule set is the same."""
+    async with stage("n1") as here:
+        here.loop.feed([Change(Input.NODE, "n1", None), Change(Input.NODE, "n1", Node("n1", uid="u2"))])
+        await until("owned", lambda: here.api.owners.get("n1") == "u2")
+
+
+async def test_the_first_object_of_a_node_is_no_repair() -> None:
+    async with stage("n1") as here:
+        here.loop.feed([Change(Input.NODE, "n2", Node("n2", uid="u1"))])
+        await until("written", lambda: here.written("n2"))
+        assert here.watcher.repaired == []
+
+
+async def test_an_edit_while_we_write_is_put_right_by_what_we_write() -> None:
+    async with stage("n1") as here:
+        here.api.gate.clear()
+        here.change("good", "n1", reason=Reason.NEW_POD)
+        await until("under way", lambda: here.api.busy)
+        here.loop.saw("n1", as_published=here.publisher.saw("n1", Published("uid", "foreign", "u1")))
+        here.api.gate.set()
+        await until("settled", lambda: here.publisher.published["n1"].content == "good")
+        assert here.watcher.repaired == []
+
+
+async def test_batches_are_counted_with_what_waits() -> None:
+    async with stage("n1") as here:
+        await until("the first", lambda: here.loop.progress.batch == 1)
+        assert here.loop.next_batch == 1
+        here.loop.feed([Change(Input.POD, ("ns", "p"), None)])
+        assert here.loop.next_batch == 2
+        await until("taken in", lambda: here.loop.progress.batch == 2)
+        assert here.loop.next_batch == 2
