@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Seconds between two looks: each asks for the route to every local pod address, 0.1 ms each."""
-SLOWEST = 60.0
+SLOWEST = 10.0
 """Sysctls change without an announcement."""
 
 _LINK, _IPV4_ROUTE, _IPV6_ROUTE = 0x1, 0x40, 0x400

@@ -1,0 +1,50 @@
+"""The agent sees the links that its pods are behind, and what would carry their packets around the table."""
+
+from pathlib import Path
+
+import pytest
+
+from e2e import netns
+from tests.agent.node import Node, on_node, until
+from tests.agent.rulesets import content
+from tests.agent.test_links import NODE
+
+pytestmark = pytest.mark.kernel
+
+
+def switch(node: Node, value: int) -> None:
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+        file = Path("/proc/sys/net/bridge") / name
+        netns.inside(node.namespace, lambda file=file: file.write_text(str(value)))  # type: ignore[misc]
+
+
+def test_a_bypass_degrades_until_its_command_was_run(namespace: str, tmp_path: Path) -> None:
+    netns.batch(namespace, NODE)
+
+    async def work(node: Node) -> None:
+        switch(node, 0)
+        node.publish(content("10.0.2.1"))
+        await node.start()
+        await until(lambda: node.condition("Degraded").get("reason") == "Bypass", "it is found")
+        message = node.condition("Degraded")["message"]
+        assert "bridge cni0" in message
+        assert "run: sysctl -w net.bridge.bridge-nf-call-iptables=1" in message
+        assert node.condition("Applied")["status"] == "True"
+        switch(node, 1)
+        await until(lambda: node.condition("Degraded")["status"] == "False", "it is mended", 20)
+
+    on_node(namespace, tmp_path, work)
+
+
+def test_links_of_pods_are_found_and_followed(namespace: str, tmp_path: Path) -> None:
+    netns.batch(namespace, NODE)
+
+    async def work(node: Node) -> None:
+        node.publish(content("10.0.2.1", pods=("10.0.1.10", "10.0.3.5")))
+        await node.start()
+        await until(lambda: '"cni0"' in node.table() and '"veth1"' in node.table(), "both links are in the table")
+        netns.batch(namespace, ("link add veth2 type veth peer name peer2", "link set veth2 up"))
+        netns.batch(namespace, ("route replace 10.0.3.5/32 dev veth2",))
+        await until(lambda: '"veth2"' in node.table() and '"veth1"' not in node.table(), "the new link is", 5)
+
+    on_node(namespace, tmp_path, work)
