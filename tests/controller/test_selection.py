@@ -129,11 +129,23 @@ def test_counts_kept_equal_counts_from_scratch(taken: list[object]) -> None:
     for value in taken:
         world.step(value)
         for ref, policy in world.store.state.tier_policies.items():
-            assert world.selections.by_node(ref) == world.from_scratch(policy)
+            assert dict(world.selections.by_node(ref)) == dict(world.from_scratch(policy))
 
 
 def test_a_policy_that_is_gone_selects_nothing() -> None:
     assert World().selections.by_node(PolicyRef(Kind.EXTENDED, "a", "x")) == {}
+
+
+def test_labels_of_namespaces_and_nodes_are_followed() -> None:
+    world = World()
+    by_namespace = replace(BASE, name="s", subject=Subject(RED))
+    by_node = replace(BASE, name="n", subject=Subject(EVERYTHING), nodes=RED)
+    for value in (Namespace("a"), Node("a"), Pod("a", "p", node="a"), by_namespace, by_node):
+        world.step(value)
+    assert [world.selections.by_node(each.ref) for each in (by_namespace, by_node)] == [{}, {}]
+    for value in (Namespace("a", labels=Labels({"color": "red"})), Node("a", labels=Labels({"color": "red"}))):
+        world.step(value)
+    assert [world.selections.by_node(each.ref) for each in (by_namespace, by_node)] == [{"a": 1}, {"a": 1}]
 
 
 @pytest.fixture
