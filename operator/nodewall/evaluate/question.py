@@ -1,6 +1,7 @@
 """A question as a person types it: ``default/web-0`` to ``prod/db-0`` on ``5432/TCP``; answered for each family."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nodewall.evaluate.packet import (
     PROTOCOL_NUMBERS,
@@ -34,10 +35,20 @@ def ask(
 
     Raises BadInputError when a name or the traffic cannot be read.
     """
-    found = [
-        evaluate(state, packet) for packet in packets(state, source, destination, traffic, via_service=via_service)
-    ]
-    return tuple(found[:1]) if all(_same(one, found[0]) for one in found) else tuple(found)
+    asked = packets(state, source, destination, traffic, via_service=via_service)
+    found = [evaluate(state, packet) for packet in asked]
+    if all(_same(one, found[0]) for one in found):
+        return (found[0],)
+    return tuple(replace(one, family=_family(packet)) for one, packet in zip(found, asked, strict=True))
+
+
+def _same(one: Explanation, other: Explanation) -> bool:
+    return (one.allowed, one.judgements) == (other.allowed, other.judgements)
+
+
+def _family(packet: Packet) -> int | None:
+    known = (packet.source.address, packet.destination.address)
+    return next((family(address) for address in known if address is not None), None)
 
 
 def packets(
@@ -52,23 +63,30 @@ def packets(
     )
 
 
-def _same(one: Explanation, other: Explanation) -> bool:
-    return (one.allowed, one.judgements) == (other.allowed, other.judgements)
-
-
 # --- who --------------------------------------------------------------------------------------------------------------
 
 
 def _named(state: ClusterState, text: str) -> _Named:
     prefix, separator, rest = text.partition(":")
     if separator and prefix == "ip":
-        return canonical(rest)
+        return _address(state, canonical(rest))
     if separator and prefix == "node":
         return _node(state, rest)
     namespace, separator, name = text.partition("/")
     if not separator or not namespace or not name:
         raise BadInputError(f"is not a name that can be looked up: {_WAYS}", subject=repr(text))
     return _pod(state, namespace, name)
+
+
+def _address(state: ClusterState, address: Address) -> Address:
+    service = next((s for s in state.services.values() if address in s.cluster_ips), None)
+    if service is not None:
+        raise BadInputError(
+            f"is the address of Service {service.namespace}/{service.name}: its traffic is judged by the endpoint that"
+            " is chosen; ask about its pods and their ports",
+            subject=f"ip:{address}",
+        )
+    return address
 
 
 def _node(state: ClusterState, name: str) -> Node:

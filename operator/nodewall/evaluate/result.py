@@ -44,7 +44,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The verdict on a packet: both directions must allow it. A direction that no local pod owns has no judgement."""
+    """The verdict on a packet: both directions must allow it. A direction that no pod owns has no judgement.
+
+    ``family`` is 4 or 6 where the answer is for that one only; None: for all that the two have in common.
+    """
 
     source: str
     destination: str
@@ -52,3 +55,4 @@ class Explanation:
     allowed: bool
     judgements: tuple[Judgement, ...] = field(default=())
     note: str = ""
+    family: int | None = None

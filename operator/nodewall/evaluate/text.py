@@ -14,7 +14,8 @@ def explain(explanation: Explanation) -> str:
 
 def _lines(explanation: Explanation) -> Iterator[str]:
     verdict = "ALLOWED" if explanation.allowed else "DENIED"
-    yield f"{verdict}  {explanation.source} -> {explanation.destination}  {explanation.traffic}"
+    family = f"  IPv{explanation.family}" if explanation.family else ""
+    yield f"{verdict}  {explanation.source} -> {explanation.destination}  {explanation.traffic}{family}"
     if explanation.note:
         yield f"  {explanation.note}"
     for judgement in explanation.judgements:
@@ -25,12 +26,12 @@ def _judgement(judgement: Judgement) -> Iterator[str]:
     verdict = "allowed" if judgement.allowed else "denied"
     yield f"  {judgement.direction.lower()} of {judgement.subject}: {verdict}"
     for number, step in enumerate(judgement.steps, start=1):
-        yield f"    {number}. {step.reason}{_outcome(step, step is judgement.decision)}"
+        yield f"    {number}. {step.reason}{_outcome(step, decided=step is judgement.decision)}"
     for step in judgement.audits:
         yield f"    audit: {step.reason} (changes nothing)"
 
 
-def _outcome(step: Step, decided: bool) -> str:
+def _outcome(step: Step, *, decided: bool) -> str:
     if step.verdict is Action.PASS:
         return " (goes on with the next tier)"
     return "" if decided else ", goes on"
@@ -42,6 +43,7 @@ def as_object(explanation: Explanation) -> dict[str, Any]:
         "source": explanation.source,
         "destination": explanation.destination,
         "traffic": explanation.traffic,
+        "family": f"IPv{explanation.family}" if explanation.family else None,
         "allowed": explanation.allowed,
         "note": explanation.note,
         "directions": [_direction_object(judgement) for judgement in explanation.judgements],
