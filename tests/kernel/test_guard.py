@@ -130,6 +130,15 @@ def test_neighbour_discovery_with_the_node_passes(checker: Checker) -> None:
     assert checker.outcomes([Packet(UNKNOWN[1], OWN[1], ICMPV6, icmp_type=135, hop_limit=255)]) == [PASSED]
 
 
+@pytest.mark.parametrize("source", ["::", "fe80::99", "0.0.0.0"])
+def test_addresses_that_every_pod_uses_are_not_unlisted_pods(checker: Checker, source: str) -> None:
+    """By link a listed pod's address detection, neighbour discovery and DHCP would look like strangers."""
+    programmed(checker, ruleset(), Settings(guard=Guard(links=("pod0",))))
+    destination, port = ("ff02::1", 546) if ":" in source else ("255.255.255.255", 67)
+    checker.send([Packet(source, destination, UDP, dport=port, link="pod0")])
+    assert nft.counters(checker.router.name)["unlisted"] == 0
+
+
 @pytest.mark.parametrize("action", [Action.ACCEPT, Action.DENY])
 def test_the_guard_comes_before_every_policy(checker: Checker, action: Action) -> None:
     """An Admin rule that accepts everything opens no pod that is not listed, and one that rejects does not get to."""

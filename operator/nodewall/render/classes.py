@@ -39,12 +39,10 @@ from nodewall.render.expressions import (
     Statement,
 )
 from nodewall.render.matches import IP, alternatives
-from nodewall.render.names import Recorded
+from nodewall.render.names import WOULD, Recorded
 from nodewall.render.table import Chain
 
 TIER_NAME = {Tier.ADMIN: "admin", Tier.NAMESPACE: "namespace", Tier.NETWORK_POLICY: "policy", Tier.BASELINE: "baseline"}
-
-WOULD = {Action.ACCEPT: Recorded.WOULD_ACCEPT, Action.PASS: Recorded.WOULD_PASS, Action.DENY: Recorded.WOULD_DENY}
 
 REJECT_TCP = (Is(Meta("l4proto"), Proto(6)), Reject(tcp_reset=True))
 REJECT_OTHER = (Reject(),)

@@ -67,7 +67,7 @@ def _recast(old: Mapping[str, Holder], new: Mapping[str, Holder]) -> bool:
 def _nature(holder: Holder) -> tuple[object, ...]:
     """What cannot be edited: an interval set's content too, so its name has to change with it."""
     if isinstance(holder, VerdictMap):
-        return ("map", holder.type)
+        return ("map", holder.types)
     return ("set", holder.types, holder.elements if holder.interval else None)
 
 

@@ -10,7 +10,7 @@ Protocols are numbers in JSON, because libnftables looks names up in /etc/protoc
 from dataclasses import dataclass
 from typing import Any
 
-from nodewall.render.names import quoted
+from nodewall.render.names import checked, quoted
 
 Json = Any
 """Whatever ``json.dumps`` takes."""
@@ -122,7 +122,7 @@ class SetRef:
         return f"@{self.name}"
 
     def __str__(self) -> str:
-        return f"@{self.name}"
+        return f"@{checked(self.name)}"
 
 
 Operand = str | int | bool | Prefix | Range | Proto | Quoted | Tuple | OneOf | Flags | SetRef
@@ -250,7 +250,7 @@ class Dispatch:
         return {"vmap": {"key": self.key.json(), "data": f"@{self.map}"}}
 
     def __str__(self) -> str:
-        return f"{self.key} vmap @{self.map}"
+        return f"{self.key} vmap @{checked(self.map)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ class Count:
         return {"counter": self.counter}
 
     def __str__(self) -> str:
-        return f'counter name "{self.counter}"'
+        return f'counter name "{checked(self.counter)}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ class Jump:
         return {"jump": {"target": self.target}}
 
     def __str__(self) -> str:
-        return f"jump {self.target}"
+        return f"jump {checked(self.target)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ class Goto:
         return {"goto": {"target": self.target}}
 
     def __str__(self) -> str:
-        return f"goto {self.target}"
+        return f"goto {checked(self.target)}"
 
 
 @dataclass(frozen=True, slots=True)

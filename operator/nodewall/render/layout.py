@@ -14,7 +14,7 @@ from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGrou
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
 from nodewall.render.draft import Draft, Fragment, add, group_set, port_group_set
-from nodewall.render.expressions import Tuple
+from nodewall.render.expressions import Jump, Tuple
 from nodewall.render.members import address_set, check_addresses, of_family, port_set
 from nodewall.render.settings import Settings
 from nodewall.render.table import ADDRESS_TYPE, Chain, Set, Table, VerdictMap
@@ -90,10 +90,10 @@ class _Rendering:
 
     def _dispatch(self, entry: Entry, owners: Mapping[str, Endpoint], family: int) -> VerdictMap:
         names_used = sorted({_class_of(endpoint, entry) for endpoint in owners.values()} - {""})
-        chains = {name: chain for name in names_used if (chain := self._class_chain(entry, name, family))}
-        found = ((address, chains.get(_class_of(endpoint, entry))) for address, endpoint in owners.items())
-        elements = tuple((address, chain) for address, chain in found if chain)
-        return VerdictMap(f"{entry.map}{family}", ADDRESS_TYPE[family], elements)
+        jumps = {name: Jump(chain) for name in names_used if (chain := self._class_chain(entry, name, family))}
+        found = ((address, jumps.get(_class_of(endpoint, entry))) for address, endpoint in owners.items())
+        elements = tuple((address, jump) for address, jump in found if jump)
+        return VerdictMap(f"{entry.map}{family}", (ADDRESS_TYPE[family],), elements)
 
     def _class_chain(self, entry: Entry, name: str, family: int) -> str:
         """The chain of a class; "" when nothing of it is judged here."""

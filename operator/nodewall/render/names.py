@@ -9,6 +9,8 @@ import re
 from enum import StrEnum
 from hashlib import sha256
 
+from nodewall.model.policy import Action
+
 COMMENT_BYTES = 128
 """nft refuses a longer rule comment."""
 PREFIX_BYTES = 127
@@ -53,8 +55,11 @@ class Recorded(StrEnum):
     ACCEPT = "accept"
     DENY = "deny"
     WOULD_ACCEPT = "would-accept"
-    WOULD_PASS = "would-pass"
+    WOULD_PASS = "would-pass"  # noqa: S105 - a verdict, not a password
     WOULD_DENY = "would-deny"
+
+
+WOULD = {Action.ACCEPT: Recorded.WOULD_ACCEPT, Action.PASS: Recorded.WOULD_PASS, Action.DENY: Recorded.WOULD_DENY}
 
 
 def log_prefix(verdict: Recorded, rule_id: str) -> str:

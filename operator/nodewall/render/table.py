@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from nodewall.render.expressions import Operand, Statement
+from nodewall.render.expressions import Goto, Jump, Operand, Statement
 
 FAMILY = "inet"
 
@@ -30,15 +30,15 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """Address -> the chain to jump to, as (address, chain) pairs in ascending order."""
+    """Key -> the chain to go on in. A hash map, edited in place."""
 
     name: str
-    type: str
-    elements: tuple[tuple[str, str], ...] = ()
+    types: tuple[str, ...]
+    elements: tuple[tuple[Element, Jump | Goto], ...] = ()
 
 
 Holder = Set | VerdictMap
-Held = Element | tuple[str, str]
+Held = Element | tuple[Element, Jump | Goto]
 """What a holder holds."""
 
 

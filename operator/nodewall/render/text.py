@@ -41,8 +41,8 @@ def _set(held: Set) -> Iterator[str]:
 
 def _map(verdict_map: VerdictMap) -> Iterator[str]:
     yield f"\tmap {checked(verdict_map.name)} {{"
-    yield f"\t\ttype {verdict_map.type} : verdict"
-    yield from _elements(f"{address} : jump {checked(chain)}" for address, chain in verdict_map.elements)
+    yield f"\t\ttype {' . '.join(verdict_map.types)} : verdict"
+    yield from _elements(f"{as_text(key)} : {verdict}" for key, verdict in verdict_map.elements)
     yield "\t}"
 
 

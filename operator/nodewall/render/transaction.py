@@ -97,16 +97,19 @@ def _kind(holder: Holder) -> Literal["set", "map"]:
 def _definition(subject: Holder | Chain | str) -> Json:
     match subject:
         case Set(types=types, interval=interval):
-            kind = types[0] if len(types) == 1 else list(types)
-            return {"type": kind} | ({"flags": ["interval"]} if interval else {})
-        case VerdictMap(type=kind):
-            return {"type": kind, "map": "verdict"}
+            return {"type": _key_type(types)} | ({"flags": ["interval"]} if interval else {})
+        case VerdictMap(types=types):
+            return {"type": _key_type(types), "map": "verdict"}
         case Chain(hook=hook) if hook:
             return {"type": "filter", "hook": hook.hook, "prio": hook.priority, "policy": "accept"}
     return {}
 
 
+def _key_type(types: tuple[str, ...]) -> str | list[str]:
+    return types[0] if len(types) == 1 else list(types)
+
+
 def _element(element: Held) -> Json:
     if isinstance(element, tuple):
-        return [element[0], {"jump": {"target": element[1]}}]
+        return [as_json(element[0]), element[1].json()]
     return as_json(element)
