@@ -180,3 +180,10 @@ def test_audit_changes_no_verdict(checker: Checker, log: Group, i: int) -> None:
     assert checker.outcomes([packet]) == [PASSED]
     log.records(until=SENTINEL)
     assert nft.counters(checker.router.name)["r_would-silent"] == 2
+
+
+@pytest.mark.parametrize("i", FAMILIES)
+def test_an_audit_speaks_towards_the_own_node_where_nothing_is_enforced(checker: Checker, log: Group, i: int) -> None:
+    programmed(checker, ruleset(egress=RuleClass("c", Direction.EGRESS, (), None, AUDITS)), SETTINGS)
+    packet = Packet(POD[i], OWN[i], dport=4)
+    assert _ids(_records(checker, log, [packet])) == Counter({"would-deny:would-one": 1})

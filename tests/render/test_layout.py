@@ -59,6 +59,13 @@ def test_one_cidr_and_one_port_need_no_set() -> None:
     assert _rules(table, "in6_c") == []
 
 
+def test_a_whole_family_is_no_condition() -> None:
+    """However it is put together; of the other family it says nothing."""
+    table = _judging(Match(blocks=(block("0.0.0.0/1"), block("128.0.0.0/1")), any_port=True))
+    assert _rules(table, "in4_c") == [[{"counter": "r_r"}, {"drop": None}]]
+    assert _rules(table, "in6_c") == []
+
+
 def test_overlapping_blocks_are_one_disjoint_set() -> None:
     """Which is named by its content, whatever words made it."""
     one = _judging(Match(blocks=(block("10.0.0.0/8", "10.1.0.0/16"), block("10.1.2.0/24")), any_port=True))
