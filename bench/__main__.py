@@ -9,17 +9,19 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 import bench
-from bench.measure import Benchmark, Result, measure
+from bench.machine import describe
+from bench.measure import Benchmark, Result, Together, measure
 
 OUTPUT = Path(__file__).parents[1] / "build" / "bench.json"
+FIELDS = ("name", "unit", "ours", "baseline", "ratio", "runs")
 
 
 def modules(package: ModuleType = bench) -> list[str]:
@@ -28,17 +30,21 @@ def modules(package: ModuleType = bench) -> list[str]:
     return sorted(f"{package.__name__}.{name}" for name in names if name.startswith("bench_"))
 
 
-def wanted(benchmarks: Iterable[Benchmark], parts: Sequence[str]) -> Iterator[Benchmark]:
-    """Those whose name contains one of the parts; all without parts."""
-    return (each for each in benchmarks if not parts or any(part in each.name for part in parts))
+def wanted(benchmarks: Iterable[Benchmark | Together], parts: Sequence[str]) -> Iterator[Benchmark | Together]:
+    """Those of whose names one contains one of the parts; all without parts."""
+    return (each for each in benchmarks if not parts or any(part in name for part in parts for name in names(each)))
+
+
+def names(benchmark: Benchmark | Together) -> tuple[str, ...]:
+    return benchmark.names if isinstance(benchmark, Together) else (benchmark.name,)
 
 
 def run(module: str, parts: Sequence[str], results: list[Result]) -> bool:
     """Measure a module's benchmarks into `results`; False, with the traceback shown, when one of them failed."""
     try:
         for benchmark in wanted(importlib.import_module(module).benchmarks(), parts):
-            print(f"{benchmark.name} ...", file=sys.stderr, flush=True)
-            results.append(measure(benchmark))
+            print(f"{', '.join(names(benchmark))} ...", file=sys.stderr, flush=True)
+            results += benchmark.measure() if isinstance(benchmark, Together) else [measure(benchmark)]
     except Exception:  # noqa: BLE001  one broken benchmark must not hide the others
         print(f"{module} failed:", file=sys.stderr)
         traceback.print_exc()
@@ -60,18 +66,28 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def write(results: Sequence[Result], path: Path) -> None:
-    """Write all results as a JSON list, whole or not at all."""
+def write(results: Sequence[Result], before: Any, path: Path) -> None:
+    """Write all results as a JSON list, and beside it all samples with what the machine was; each whole or not at all.
+
+    ``before``: the machine before the first measurement.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _dump(path, [{field: getattr(each, field) for field in FIELDS} for each in results])
+    samples = {each.name: {"ours": each.samples, "baseline": each.baseline_samples} for each in results}
+    _dump(path.with_stem(f"{path.stem}-runs"), {"before": before, "after": describe(), "samples": samples})
+
+
+def _dump(path: Path, value: object) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([asdict(each) for each in results], indent=2) + "\n")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
     partial.replace(path)
 
 
 def main(parts: Sequence[str], package: ModuleType = bench, output: Path = OUTPUT) -> int:
     results: list[Result] = []
+    before = describe()
     succeeded = [run(module, parts, results) for module in modules(package)]
-    write(results, output)
+    write(results, before, output)
     if not results:
         print("no benchmarks found", file=sys.stderr)
         return 1

@@ -1,8 +1,8 @@
 """What a benchmark is, how it is run, and what comes out of it."""
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Medians over all runs, as they are written to build/bench.json."""
+    """What is written to build/bench.json; the samples behind it go to build/bench-runs.json."""
 
     name: str
     unit: str
@@ -30,6 +30,16 @@ class Result:
     ratio: float | None
     """`ours / baseline`; whether small is good depends on the unit."""
     runs: int
+    samples: Sequence[float] = field(default=(), compare=False, repr=False)
+    baseline_samples: Sequence[float] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Numbers that come out of one measurement, which knows best itself in which order its parts take turns."""
+
+    names: tuple[str, ...]
+    measure: Callable[[], Sequence[Result]]
 
 
 def measure(benchmark: Benchmark) -> Result:
@@ -42,9 +52,16 @@ def measure(benchmark: Benchmark) -> Result:
         ours.append(benchmark.ours())
         if benchmark.baseline:
             baseline.append(benchmark.baseline())
-    return _result(benchmark, statistics.median(ours), statistics.median(baseline) if baseline else None)
+    return compared(benchmark.name, benchmark.unit, ours, baseline)
 
 
-def _result(benchmark: Benchmark, ours: float, baseline: float | None) -> Result:
-    ratio = ours / baseline if baseline else None
-    return Result(benchmark.name, benchmark.unit, ours, baseline, ratio, benchmark.runs)
+def compared(
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    baseline: Sequence[float] = (),
+    choose: Callable[[Sequence[float]], float] = statistics.median,
+) -> Result:
+    """A result whose two numbers are chosen from their samples in the same way: the median, or the least."""
+    mine, other = choose(ours), choose(baseline) if baseline else None
+    return Result(name, unit, mine, other, mine / other if other else None, len(ours), tuple(ours), tuple(baseline))

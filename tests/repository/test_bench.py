@@ -25,6 +25,11 @@ def benchmarks():
     yield Benchmark("good one", "ms", lambda: 2.0, lambda: 4.0, runs=3)
     yield Benchmark("alone", "1/s", lambda: 1234567.0)
 """
+TOGETHER = """
+from bench.measure import Together, compared
+def benchmarks():
+    yield Together(("p50", "p99"), lambda: [compared("p50", "ms", [1.0, 3.0], choose=min)])
+"""
 BROKEN = """
 from bench.measure import Benchmark
 def benchmarks():
@@ -78,6 +83,15 @@ def test_results_are_shown_and_written(tmp_path: Path) -> None:
         {"name": "good one", "unit": "ms", "ours": 2.0, "baseline": 4.0, "ratio": 0.5, "runs": 3},
         {"name": "alone", "unit": "1/s", "ours": 1234567.0, "baseline": None, "ratio": None, "runs": 5},
     ]
+
+
+def test_one_measurement_may_have_several_results_and_samples_are_kept_beside_them(tmp_path: Path) -> None:
+    status, output, written = bench(tmp_path, {"bench_good": TOGETHER}, "p99")
+    assert status == 0, output
+    assert written == [{"name": "p50", "unit": "ms", "ours": 1.0, "baseline": None, "ratio": None, "runs": 2}]
+    runs = json.loads((tmp_path / "out" / "bench-runs.json").read_text())
+    assert runs["samples"] == {"p50": {"ours": [1.0, 3.0], "baseline": []}}
+    assert runs["before"].keys() == runs["after"].keys() > {"kernel", "nft", "cores", "load"}
 
 
 def test_a_broken_benchmark_shows_and_does_not_hide_the_others(tmp_path: Path) -> None:
