@@ -37,7 +37,7 @@ test: check ## every check and every test: unit, kernel, end to end
 	$(PYTHON) -m pytest
 
 soak: setup ## the tests that run for hours
-	$(PYTHON) -m pytest -m soak
+	HYPOTHESIS_PROFILE=random $(PYTHON) -m pytest -m soak
 
 bench: setup ## measure; writes build/bench.json
 	$(PYTHON) -m bench
