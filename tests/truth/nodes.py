@@ -6,9 +6,10 @@ not local to it is out in the world.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from nodewall.api.ruleset import decode, document
-from nodewall.compile import compile_all
+from nodewall.compile import Change, Compiler, Input
 from nodewall.model.cluster import ClusterState, Phase, Pod
 from nodewall.render import Settings, Transaction, render, replace
 from tests.kernel.checker import Checker, Outcome
@@ -26,9 +27,11 @@ class Nodes:
         self.judged = 0
 
     def program(self, state: ClusterState, settings: Settings = _SETTINGS) -> None:
-        """Compile, publish, render and load what every node of ``state`` needs."""
-        for name, ruleset in compile_all(state).items():
-            received = decode(document(ruleset))
+        """Compile as the controller does, publish, read, render and load what every node of ``state`` needs."""
+        compiler = Compiler()
+        compiler.apply(changes(ClusterState(), state))
+        for name in state.nodes:
+            received = decode(document(compiler.ruleset(name)))
             self.change(state, name, replace(render(received, settings)))
 
     def change(self, state: ClusterState, name: str, change: Transaction | None) -> None:
@@ -61,6 +64,16 @@ class Nodes:
             for index, verdict in zip(indexes, checker.verdicts(_packet(flows[i]) for i in indexes), strict=True):
                 passed[index] &= verdict
         return passed
+
+
+def changes(old: ClusterState, new: ClusterState) -> Iterator[Change]:
+    """What a controller would be told."""
+    for kind in Input:
+        before: dict[Any, Any] = dict(getattr(old, kind.value))
+        after: dict[Any, Any] = dict(getattr(new, kind.value))
+        for key in before | after:
+            if before.get(key) != after.get(key):
+                yield Change(kind, key, after.get(key))
 
 
 def _has_link(pod: Pod) -> bool:

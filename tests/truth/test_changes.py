@@ -1,19 +1,17 @@
 """Every change takes effect, on the nodes that it concerns and in the kernel, without starting anything anew."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from nodewall.compile import Change, Compiler, Input
+from nodewall.compile import Compiler
 from nodewall.evaluate import ask
 from nodewall.model.cluster import ClusterState
 from nodewall.render import diff, render, replace
 from nodewall.render.table import Table
 from tests.truth.case import Case
 from tests.truth.flows import flows_of
-from tests.truth.nodes import Nodes
+from tests.truth.nodes import Nodes, changes
 from tests.truth.reading import state_of
 from tests.truth.worlds import cluster_policy, policy
 
@@ -144,24 +142,15 @@ class _Controlled:
         self._tables: dict[str, Table] = {}
 
     def become(self, state: ClusterState) -> None:
-        dirty = self._compiler.apply(_changes(self._state, state))
+        dirty = self._compiler.apply(changes(self._state, state))
         self._state = state
         for name in state.nodes:
             self._nodes.change(state, name, None)  # its pods' links, whatever the table says
         for name in dirty:
-            table = render(self._compiler.ruleset(name))
             known = self._tables.get(name)
+            table = render(self._compiler.ruleset(name), previous=known)
             self._nodes.change(state, name, diff(known, table) if known else replace(table))
             self._tables[name] = table
-
-
-def _changes(old: ClusterState, new: ClusterState) -> Iterator[Change]:
-    for kind in Input:
-        before: dict[Any, Any] = dict(getattr(old, kind.value))
-        after: dict[Any, Any] = dict(getattr(new, kind.value))
-        for key in before | after:
-            if before.get(key) != after.get(key):
-                yield Change(kind, key, after.get(key))
 
 
 @pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)

@@ -2,11 +2,14 @@
 
 import pytest
 
+from nodewall.compile import Compiler, compile_all
 from nodewall.evaluate import ask
+from nodewall.model.cluster import ClusterState
 from nodewall.model.errors import BadInputError
 from tests.truth.case import Case
 from tests.truth.cases import ALL
 from tests.truth.matrix import report, wrong
+from tests.truth.nodes import changes
 from tests.truth.reading import state_of, state_of_files
 
 
@@ -33,6 +36,14 @@ def test_files_mean_what_stored_objects_mean(case: Case) -> None:
 def test_what_closes_a_rule_is_refused_in_a_file(case: Case) -> None:
     with pytest.raises(BadInputError):
         state_of_files(case)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_both_compilers_make_the_same_of_it(case: Case) -> None:
+    state = state_of(case)
+    compiler = Compiler()
+    compiler.apply(changes(ClusterState(), state))
+    assert {name: compiler.ruleset(name) for name in compiler.nodes} == compile_all(state)
 
 
 def test_every_table_has_its_own_name() -> None:
