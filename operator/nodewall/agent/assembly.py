@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeVar
@@ -10,6 +11,8 @@ from nodewall import __version__
 from nodewall.agent import conntrack
 from nodewall.agent.decide import RuleSet
 from nodewall.agent.drift import Ears
+from nodewall.agent.flowlog import Flowlog, Place
+from nodewall.agent.flowlog_output import Output
 from nodewall.agent.kernel import Kernel
 from nodewall.agent.listen import Followers, Keeper, Listening
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
@@ -64,9 +67,11 @@ class Agent:
         self._keeper = Keeper(self._saved, self._inbox, clock)
         self._sentinel = Sentinel(kernel, self._inbox, clock, Ears)
         self._lookout = Lookout(self._inbox, clock)
+        place = Place(chosen.node, chosen.state_directory)
+        self._flowlog = Flowlog(place, Output(sys.stdout.fileno()), self._metrics, Times(clock, time.time))
         followers = Followers(
             changed=(self._reporter.changed, self._lookout.changed),
-            applied=(self._keeper.keep, self._sentinel.applied),
+            applied=(self._keeper.keep, self._sentinel.applied, self._flowlog.applied),
         )
         listener = Listening(self._metrics, time.time, followers)
         ways = Ways(self._read, kernel, conntrack.forget, self._reserve)
@@ -75,6 +80,7 @@ class Agent:
     async def run(self) -> None:
         """Until cancelled. Raises NodewallError when a port is taken."""
         pages = web.Pages(self._loop.problems, self._unready, self._metrics.exposition)
+        await self._flowlog.begin()
         try:
             async with web.serve(pages, self._options.health, self._options.metrics), asyncio.TaskGroup() as tasks:
                 for name, work in (
@@ -84,6 +90,7 @@ class Agent:
                     ("sentinel", self._sentinel.run()),
                     ("lookout", self._lookout.run()),
                     ("watch", self._follow_api()),
+                    ("flowlog", self._flowlog.run()),
                 ):
                     tasks.create_task(work, name=name)
         except OSError as error:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 FILE = "noderuleset.json"
 COUNTER = "connection-generation"
+COUNTS = "verdict-counts.json"
+"""Of the verdict log, which reads and writes it itself."""
 LARGEST = 4 << 20
 """Bytes that are read back. The API server takes less than this."""
 
@@ -66,7 +68,7 @@ class Saved:
 
     def remove(self) -> bool:
         """Delete the files and what a crash left beside them. False when there were none."""
-        files = [file for name in (FILE, COUNTER) for file in self.directory.glob(f"*{name}*")]
+        files = [file for name in (FILE, COUNTER, COUNTS) for file in self.directory.glob(f"*{name}*")]
         for file in files:
             file.unlink(missing_ok=True)
         return bool(files)

@@ -69,6 +69,24 @@ class Acceptance(Label):
     REJECTED = "rejected"
 
 
+class Verdict(Label):
+    """What a rule on record did, or would have done."""
+
+    ACCEPT = "accept"
+    DENY = "deny"
+    WOULD_ACCEPT = "would-accept"
+    WOULD_PASS = "would-pass"  # noqa: S105 - a verdict, not a password
+    WOULD_DENY = "would-deny"
+
+
+class Loss(Label):
+    """Where a verdict record got lost: in the kernel, for lack of room with us, or because nobody took the line."""
+
+    KERNEL = "kernel"
+    CROWDED = "crowded"
+    OUTPUT = "output"
+
+
 @dataclass(frozen=True, slots=True)
 class Counter:
     """Only ever grows; the name ends in `_total`."""
@@ -156,6 +174,11 @@ APPLIED_RULES: Final = Gauge("nodewall_agent_rules", "Rules in the applied rule 
 APPLIED_ADDRESSES: Final = Gauge("nodewall_agent_addresses", "Addresses in the applied rule set's groups")
 DRIFTS: Final = Counter("nodewall_agent_drifts_total", "Times that somebody else changed the table, each repaired")
 REPORTS: Final = Counter("nodewall_agent_reports_total", "Status written to the API server", (Outcome,))
+RECORDS: Final = Counter("nodewall_agent_log_records_total", "Verdict records written, folded ones too", (Verdict,))
+RECORDS_SUPPRESSED: Final = Counter(
+    "nodewall_agent_log_records_suppressed_total", "Hits of logged rules without a record: over the rate, or lost"
+)
+RECORDS_LOST: Final = Counter("nodewall_agent_log_records_lost_total", "Verdict records lost on the way", (Loss,))
 
 CONTROLLER: Final[tuple[Metric, ...]] = (
     WATCHES,
@@ -187,6 +210,9 @@ AGENT: Final[tuple[Metric, ...]] = (
     APPLIED_ADDRESSES,
     DRIFTS,
     REPORTS,
+    RECORDS,
+    RECORDS_SUPPRESSED,
+    RECORDS_LOST,
 )
 
 

@@ -1,0 +1,75 @@
+"""Hits of rules, as the kernel counts them: one dump of the table's counters, asked of nftables itself.
+
+libnftables 1.0.6 would read every set of the table for it. Layouts: linux/netfilter/nf_tables.h.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from struct import Struct, pack
+
+from nodewall.agent.kernel import TABLE
+from nodewall.agent.netlink import (
+    DUMP,
+    NETLINK_NETFILTER,
+    Message,
+    Netlink,
+    NetlinkError,
+    attribute,
+    attributes,
+    text,
+)
+from nodewall.model.errors import NodewallError
+from nodewall.render.names import name
+
+_SUBSYSTEM = 10 << 8
+_GET_OBJECT = _SUBSYSTEM | 19
+_TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
+_COUNTER = 1
+_BYTES, _PACKETS = 1, 2
+_INET = 1
+_NUMBER = Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    packets: int
+    bytes: int
+
+
+class CountersError(NodewallError):
+    """The counters cannot be read; the message says why, in words."""
+
+
+def read() -> dict[str, Count]:
+    """The named counters of our table by name; none when there is no table. Blocks for milliseconds.
+
+    Raises CountersError.
+    """
+    request = b"".join(
+        (
+            bytes((_INET, 0, 0, 0)),
+            attribute(_TABLE, TABLE.encode() + b"\0"),
+            attribute(_TYPE, pack(">I", _COUNTER)),
+        )
+    )
+    try:
+        socket = Netlink(NETLINK_NETFILTER)
+        try:
+            return dict(map(_counter, socket.ask(_GET_OBJECT, request, DUMP)))
+        finally:
+            socket.close()
+    except (NetlinkError, OSError) as error:
+        raise CountersError(f"the counters of the table cannot be read: {error}") from error
+
+
+def _counter(reply: Message) -> tuple[str, Count]:
+    found = attributes(reply.payload[4:])
+    data = attributes(found.get(_DATA, b""))
+    (packets,), (size,) = (_NUMBER.unpack(data.get(kind, bytes(8))) for kind in (_PACKETS, _BYTES))
+    return text(found.get(_NAME, b"")), Count(packets, size)
+
+
+def by_rule(counters: Mapping[str, Count], rules: Iterable[str]) -> dict[str, int]:
+    """Packets by rule id, of those rules that have a counter."""
+    named = ((rule, counters.get(name("r", rule))) for rule in rules)
+    return {rule: count.packets for rule, count in named if count}
