@@ -139,6 +139,7 @@ async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
 async def test_a_new_pod_does_not_wait_for_quiet_and_everything_else_does() -> None:
     async with stage("n1", "n2", pace=PATIENT) as here:
         here.change("quiet", "n2")
+        await until("taken in", lambda: here.loop.progress.batch == 2)
         here.change("at once", "n1", reason=Reason.NEW_POD)
         await until("written", lambda: here.written("n1") == ["at once"], within=2)
         assert here.written("n2") == []
