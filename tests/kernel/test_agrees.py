@@ -11,26 +11,28 @@ from nodewall.evaluate import Packet as Question
 from nodewall.evaluate import PodParty, Traffic, evaluate, party_of_address
 from nodewall.model.address import Address, family
 from nodewall.model.cluster import ClusterState
-from nodewall.render import render, replace
+from nodewall.render import Settings, render, replace
 from tests.kernel.checker import Checker
 from tests.kernel.packets import Packet
 from tests.property.strategies import PINGS, clusters, known_addresses, traffics
 
 pytestmark = pytest.mark.kernel
 
+DRAWINGS = (Settings(), Settings(fold_from=0), Settings(fold_from=0, fold_limit=3))
 Flow = tuple[Address, Address, Traffic]
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(state=clusters(), data=st.data())
 def test_the_kernel_does_what_the_policies_say(checker: Checker, state: ClusterState, data: st.DataObject) -> None:
+    drawn_with = data.draw(st.sampled_from(DRAWINGS))
     sent = data.draw(st.lists(traffics(state), min_size=1, max_size=4, unique=True))
     flows = tuple(_flows(known_addresses(state), sent))
     allowed = dict.fromkeys(flows, True)
     for node, ruleset in compile_all(state).items():
-        checker.load(replace(render(ruleset)).json())
+        checker.load(replace(render(ruleset, drawn_with)).json())
         checker.arrange([endpoint.addresses for endpoint in ruleset.endpoints], state.nodes[node].addresses)
         here = [flow for flow in flows if _passes_by(state, flow, node)]
         for flow, passed in zip(here, checker.verdicts(map(_packet, here)), strict=True):

@@ -144,6 +144,8 @@ SETTINGS = {
         guard=Guard(networks=(ip_network("10.0.0.0/15"), ip_network("10.9.0.0/16")), links=("cni0",))
     ),
     "guard allows": Settings(guard=Guard(NewPodPolicy.ALLOW)),
+    "folded": Settings(fold_from=0),
+    "folded in part": Settings(fold_from=0, fold_limit=3),
     "strict": Settings(strict=Strict(7), nflog_group=9, snaplen=64),
     "all": Settings(guard=Guard(NewPodPolicy.REJECT, links=("cni0",)), strict=Strict(0, 0xFF00), pod_links=("veth1",)),
 }

@@ -77,8 +77,8 @@ def _with_endpoint(address: str, ingress: str = "") -> NodeRuleSet:
     ("ruleset", "said"),
     [
         (changed(EVERYTHING, classes=()), "no Egress class is named 'out-isolated'"),
-        (changed(EVERYTHING, groups=()), "no address group is named 'front'"),
-        (changed(EVERYTHING, port_groups=()), "no port group is named 'dns'"),
+        (changed(EVERYTHING, groups=()), "no group is named 'front'"),
+        (changed(EVERYTHING, port_groups=()), "no group is named 'dns'"),
         (changed(EVERYTHING, endpoints=(*EVERYTHING.endpoints, Endpoint("x", "y", (WEB4,)))), "two endpoints"),
         (_with_endpoint(WEB4, "out-open"), "no Ingress class is named 'out-open'"),
         (_with_endpoint("10.0.0.1; x"), "not an address"),

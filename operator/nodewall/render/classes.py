@@ -15,9 +15,9 @@ There is one set of chains per class and family: a packet passes only rules that
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nodewall.model.policy import Action, DenyWith, Tier
+from nodewall.model.policy import Action, DenyWith, Direction, Tier
 from nodewall.model.ruleset import Audit, Isolation, Rule, RuleClass, RuleLog
 from nodewall.render import names, table
 from nodewall.render.draft import Draft, rule
@@ -38,6 +38,7 @@ from nodewall.render.expressions import (
     SetRef,
     Statement,
 )
+from nodewall.render.folding import fold
 from nodewall.render.matches import IP, alternatives
 from nodewall.render.names import WOULD, Recorded
 from nodewall.render.table import Chain
@@ -69,7 +70,8 @@ def draw_class(entry: str, rule_class: RuleClass, family: int, draft: Draft) -> 
     for index, section in enumerate(sections):
         following = sections[index + 1] if index + 1 < len(sections) else None
         after = f"{entry}_{TIER_NAME[following.tier]}" if following else ""
-        rules += _section(section, rule_class, family, after, draft)
+        lookups, left = _folded(entry, section, (rule_class.direction, family), draft)
+        rules += (*lookups, *_section(left, rule_class, family, after, draft))
         if section.passes and after:
             draft.chain(Chain(name, (*rules, rule(Goto(after)))))
             name, rules = after, []
@@ -101,6 +103,16 @@ def _section(section: Section, rule_class: RuleClass, family: int, after: str, d
         yield rule(Goto(_isolation(section.isolation, draft)), comment=_isolating(section.isolation))
 
 
+def _folded(
+    entry: str, section: Section, ends: tuple[Direction, int], draft: Draft
+) -> tuple[tuple[table.Rule, ...], Section]:
+    """Lookups that stand for many rules of the section, and the section without those."""
+    if section.tier is not Tier.NETWORK_POLICY:
+        return (), section
+    folded = fold(entry, section.rules, ends, lambda judged: _accept(judged, draft), draft)
+    return folded.lookups, replace(section, rules=folded.left)
+
+
 def _end(judged: Rule, after: str, draft: Draft) -> tuple[Statement, ...]:
     """What happens to a packet that the rule matches. ``after`` is the next tier's chain, "" where there is none."""
     count = Count(draft.rule_counter(judged.id))
@@ -108,15 +120,16 @@ def _end(judged: Rule, after: str, draft: Draft) -> tuple[Statement, ...]:
         case Action.PASS, _:
             return (count, Goto(after) if after else RETURN)
         case Action.ACCEPT, _:
-            return (Goto(_accept(judged.id, judged.log, draft)),) if judged.log else (count, RETURN)
+            return (Goto(_accept(judged, draft)),) if judged.log else (count, RETURN)
         case _, DenyWith.REJECT:
             return (Goto(_deny(judged, draft)),) if judged.log else (count, Goto(refuse_chain(draft)))
     return (Goto(_deny(judged, draft)),) if judged.log else (count, DROP)
 
 
-def _accept(rule_id: str, log: RuleLog, draft: Draft) -> str:
-    end = rule(Count(draft.rule_counter(rule_id)), RETURN)
-    return draft.chain(Chain(_shared("accept", rule_id, log), (*_logged(Recorded.ACCEPT, rule_id, log, draft), end)))
+def _accept(judged: Rule, draft: Draft) -> str:
+    end = rule(Count(draft.rule_counter(judged.id)), RETURN, comment=draft.comment(judged.id))
+    name = _shared("accept", judged.id, judged.log)
+    return draft.chain(Chain(name, (*_logged(Recorded.ACCEPT, judged.id, judged.log, draft), end)))
 
 
 def _deny(judged: Rule, draft: Draft) -> str:

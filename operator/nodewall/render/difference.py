@@ -40,8 +40,7 @@ def diff(old: Table, new: Table) -> Transaction | None:
             ),
             _redrawn(new.name, chains_before, chains_after),
             _edited(new.name, before, after),
-            _dropped_chains(new.name, _only_in(chains_before, chains_after)),
-            _dropped_holders(new.name, _only_in(before, after)),
+            _dropped(new.name, _only_in(chains_before, chains_after), _only_in(before, after)),
             (Command("delete", "counter", new.name, name) for name in sorted(set(old.counters) - set(new.counters))),
         )
     )
@@ -101,14 +100,11 @@ def _missing(these: Holder, those: Holder) -> tuple[Held, ...]:
     return tuple(element for element in these.elements if element not in known)
 
 
-def _dropped_chains(table: str, chains: list[Chain]) -> Iterator[Command]:
-    """Emptied first, because they may name each other."""
+def _dropped(table: str, chains: list[Chain], holders: list[Holder]) -> Iterator[Command]:
+    """Chains are emptied first, because they name each other, sets and maps; maps go next, because they name chains."""
     for chain in chains:
         yield Command("flush", "chain", table, chain.name)
-    for chain in chains:
-        yield Command("delete", "chain", table, chain.name)
-
-
-def _dropped_holders(table: str, holders: list[Holder]) -> Iterator[Command]:
     for holder in holders:
         yield Command("delete", "map" if isinstance(holder, VerdictMap) else "set", table, holder.name)
+    for chain in chains:
+        yield Command("delete", "chain", table, chain.name)

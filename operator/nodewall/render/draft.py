@@ -1,6 +1,6 @@
 """A part of the table while it is being drawn: what several rules share is drawn once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,9 +17,35 @@ GroupKey = tuple[str, int]
 """(name of an address group or a port group, family)"""
 
 
+PortKey = tuple[int, int]
+"""(protocol number, port)"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldEntry:
+    """Members of ``group`` (None: whoever) on ``ports`` (None: every one) go to ``chain``."""
+
+    group: str | None
+    ports: tuple[PortKey, ...] | None
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A verdict map that stands for many rules. Its entries are of one shape; the first that holds a key has it."""
+
+    name: str
+    family: int
+    entries: tuple[FoldEntry, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Some chains and all that they name. ``refs`` are the rule references that their comments were made of."""
+    """Some chains and all that they name.
+
+    ``refs`` are the rule references that their comments were made of, ``sizes`` the numbers of group members that their
+    folding was decided by.
+    """
 
     chains: tuple[Chain, ...]
     counters: tuple[str, ...]
@@ -27,13 +53,23 @@ class Fragment:
     groups: tuple[GroupKey, ...]
     port_groups: tuple[GroupKey, ...]
     refs: tuple[tuple[str, RuleRef | None], ...]
+    folds: tuple[Fold, ...] = ()
+    sizes: tuple[tuple[GroupKey, int], ...] = ()
 
 
 class Draft:
     """Collects one fragment. The one mutable value of this package; it never leaves the function that made it."""
 
-    def __init__(self, settings: Settings, refs: Mapping[str, RuleRef]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        refs: Mapping[str, RuleRef],
+        size: Callable[[str, int], int] = lambda _group, _family: 0,
+    ) -> None:
         self.settings = settings
+        self._size = size
+        self._folds: list[Fold] = []
+        self._sizes: dict[GroupKey, int] = {}
         self._known_refs = refs
         self._refs: dict[str, RuleRef | None] = {}
         self._counters: set[str] = set()
@@ -50,6 +86,8 @@ class Draft:
             tuple(self._groups),
             tuple(self._port_groups),
             tuple(self._refs.items()),
+            tuple(self._folds),
+            tuple(self._sizes.items()),
         )
 
     # --- chains and counters ------------------------------------------------------------------------------------------
@@ -87,6 +125,15 @@ class Draft:
         """The (address, protocol, port) triples of one family in a port group."""
         self._port_groups.add((group, family))
         return SetRef(port_group_set(group, family))
+
+    def size(self, group: str, family: int) -> int:
+        """How many members of one family an address group has."""
+        return self._sizes.setdefault((group, family), self._size(group, family))
+
+    def fold(self, fold: Fold) -> str:
+        """A verdict map for many rules; returns its name."""
+        self._folds.append(fold)
+        return fold.name
 
     def links(self, name: str, links: Iterable[Operand]) -> SetRef:
         add(self._sets, Set(name, ("ifname",), tuple(links)))

@@ -3,18 +3,19 @@
 What cost goes by is what changed: a class or a group that is as it was in the table before keeps what was drawn for it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Direction, Tier
 from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, RuleClass
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
-from nodewall.render.draft import Draft, Fragment, add, group_set, port_group_set
+from nodewall.render.draft import Draft, Fold, Fragment, add, group_set, port_group_set
 from nodewall.render.expressions import Jump, Tuple
+from nodewall.render.folding import fold_map
 from nodewall.render.members import address_set, check_addresses, of_family, port_set
 from nodewall.render.settings import Settings
 from nodewall.render.table import ADDRESS_TYPE, Chain, Set, Table, VerdictMap
@@ -40,11 +41,12 @@ HOST = Entry("host", "host", Direction.EGRESS)
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a table was drawn from, for the next one: the class and the fragment by entry chain, the groups by set."""
+    """What a table was drawn from, for the next one: classes by entry chain, groups by set, folds by map."""
 
     settings: Settings = field(default_factory=Settings)
     classes: Mapping[str, tuple[RuleClass, Fragment]] = field(default_factory=dict)
     groups: Mapping[str, tuple[AddressGroup | PortGroup, Set]] = field(default_factory=dict)
+    folds: Mapping[str, tuple[Fold, tuple[Set, ...], VerdictMap]] = field(default_factory=dict)
 
 
 def render(ruleset: NodeRuleSet, settings: Settings | None = None, previous: Table | None = None) -> Table:
@@ -65,7 +67,11 @@ class _Rendering:
         self._ruleset, self._settings, self._before = ruleset, settings, before
         self._refs = {ref.id: ref for ref in ruleset.rules}
         self._classes = {one.name: one for one in ruleset.classes}
+        self._address_groups = {group.name: group for group in ruleset.groups}
+        self._port_groups = {group.name: group for group in ruleset.port_groups}
         self._drawn: dict[str, tuple[RuleClass, Fragment]] = {}
+        self._groups: dict[str, tuple[AddressGroup | PortGroup, Set]] = {}
+        self._folds: dict[str, tuple[Fold, tuple[Set, ...], VerdictMap]] = {}
         self._maps: list[VerdictMap] = []
         self._sets: dict[str, Set] = {}
 
@@ -118,12 +124,13 @@ class _Rendering:
         before, now = self._before.settings, self._settings
         return (
             (judged is was or judged == was)
-            and (before.nflog_group, before.snaplen) == (now.nflog_group, now.snaplen)
+            and _of_classes(before) == _of_classes(now)
             and all(self._refs.get(rule_id) == ref for rule_id, ref in fragment.refs)
+            and all(self._size(*key) == size for key, size in fragment.sizes)
         )
 
     def _draw(self, chain: str, judged: RuleClass, family: int) -> Fragment:
-        draft = Draft(self._settings, self._refs)
+        draft = Draft(self._settings, self._refs, self._size)
         draw_class(chain, judged, family, draft)
         return draft.fragment()
 
@@ -135,34 +142,46 @@ class _Rendering:
                 add(chains, chain)
             for held in fragment.sets:
                 add(self._sets, held)
-        groups = dict(self._groups(fragments))
-        for _, held in groups.values():
-            add(self._sets, held)
+        for name, family in sorted({key for fragment in fragments for key in fragment.groups}):
+            add(self._sets, self._addresses(name, family))
+        for name, family in sorted({key for fragment in fragments for key in fragment.port_groups}):
+            add(self._sets, self._ports(name, family))
+        self._maps += [self._fold(fold) for fragment in fragments for fold in fragment.folds]
         return Table(
             self._settings.table,
             tuple(sorted({counter for fragment in fragments for counter in fragment.counters})),
             tuple(self._sets[name] for name in sorted(self._sets)),
             tuple(sorted(self._maps, key=lambda held: held.name)),
             tuple(chains[name] for name in sorted(chains)),
-            Drawn(self._settings, self._drawn, groups),
+            Drawn(self._settings, self._drawn, self._groups, self._folds),
         )
 
-    def _groups(self, fragments: Iterable[Fragment]) -> Iterator[tuple[str, tuple[AddressGroup | PortGroup, Set]]]:
-        """Every group that a rule names, as a set."""
-        address_groups = {group.name: group for group in self._ruleset.groups}
-        port_groups = {group.name: group for group in self._ruleset.port_groups}
-        for name, family in sorted({key for fragment in fragments for key in fragment.groups}):
-            group = _named(name, address_groups, "address")
-            held = group_set(name, family)
-            yield held, (group, self._kept(held, group) or address_set(group, family))
-        for name, family in sorted({key for fragment in fragments for key in fragment.port_groups}):
-            ports = _named(name, port_groups, "port")
-            held = port_group_set(name, family)
-            yield held, (ports, self._kept(held, ports) or port_set(ports, family))
+    def _addresses(self, name: str, family: int) -> Set:
+        return self._group(group_set(name, family), _named(name, self._address_groups), address_set, family)
 
-    def _kept(self, name: str, group: AddressGroup | PortGroup) -> Set | None:
-        was, held = self._before.groups.get(name, (None, None))
-        return held if group is was or group == was else None
+    def _ports(self, name: str, family: int) -> Set:
+        return self._group(port_group_set(name, family), _named(name, self._port_groups), port_set, family)
+
+    def _group(self, held: str, group: Group, draw: Callable[[Group, int], Set], family: int) -> Set:
+        """The set of a group: drawn before in this table, or in the one before, or now."""
+        was = self._groups.get(held) or self._before.groups.get(held)
+        if was is None or not (was[0] is group or was[0] == group):
+            was = group, draw(group, family)
+        self._groups[held] = was
+        return was[1]
+
+    def _size(self, name: str, family: int) -> int:
+        return len(self._addresses(name, family).elements)
+
+    def _fold(self, fold: Fold) -> VerdictMap:
+        groups = sorted({entry.group for entry in fold.entries if entry.group is not None})
+        sets = tuple(self._addresses(group, fold.family) for group in groups)
+        was = self._before.folds.get(fold.name)
+        if was is None or was[0] != fold or any(old is not new for old, new in zip(was[1], sets, strict=True)):
+            members = {group: cast("tuple[str, ...]", held.elements) for group, held in zip(groups, sets, strict=True)}
+            was = fold, sets, fold_map(fold, members)
+        self._folds[fold.name] = was
+        return was[2]
 
 
 def host_class(egress: RuleClass) -> RuleClass | None:
@@ -173,6 +192,11 @@ def host_class(egress: RuleClass) -> RuleClass | None:
     skipped = {Tier.NETWORK_POLICY, Tier.BASELINE} if egress.isolation else {Tier.NETWORK_POLICY}
     rules = tuple(rule for rule in egress.rules if rule.tier not in skipped)
     return replace(egress, rules=rules, isolation=None) if rules or egress.audits else None
+
+
+def _of_classes(settings: Settings) -> tuple[object, ...]:
+    """The settings that a class is drawn by; the others are the base chains'."""
+    return settings.nflog_group, settings.snaplen, settings.fold_from, settings.fold_limit
 
 
 def _owners(ruleset: NodeRuleSet, family: int) -> dict[str, Endpoint]:
@@ -188,7 +212,7 @@ def _class_of(endpoint: Endpoint, entry: Entry) -> str:
     return endpoint.egress if entry.direction is Direction.EGRESS else endpoint.ingress
 
 
-def _named(name: str, groups: Mapping[str, Group], kind: str) -> Group:
+def _named(name: str, groups: Mapping[str, Group]) -> Group:
     if name not in groups:
-        raise BadInputError(f"no {kind} group is named {name!r}", subject="NodeRuleSet", path="classes")
+        raise BadInputError(f"no group is named {name!r}", subject="NodeRuleSet", path="classes")
     return groups[name]

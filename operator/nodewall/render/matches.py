@@ -27,8 +27,8 @@ PORT_FIELD = {number: Payload(name.lower(), "dport") for name, number in PROTOCO
 
 def alternatives(match: Match, direction: Direction, family: int, draft: Draft) -> tuple[Alternative, ...]:
     """None at all: the rule matches no packet of this family."""
-    peers = tuple(peer_alternatives(match, peer_field(direction, family), family, draft))
     ports = tuple(port_alternatives(match, family, draft))
+    peers = tuple(peer_alternatives(match, peer_field(direction, family), family, draft)) if ports else ()
     named = tuple(_port_groups(match, direction, family, draft))
     return tuple(peer + port for peer, port in product(peers, ports)) + named
 

@@ -67,3 +67,5 @@ class Settings:
     guard: Guard | None = None
     strict: Strict | None = None
     pod_links: tuple[str, ...] = ()
+    fold_from: int = 16
+    fold_limit: int = 10_000
