@@ -42,12 +42,13 @@ class Node:
         kubeconfig = self.folder / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.api.port)))
         self.logs.append(self.folder / f"log-{len(self.logs)}")
-        with self.logs[-1].open("wb") as log:
+        with self.logs[-1].open("wb") as log, (self.folder / "records").open("ab") as records:
             self.process = await asyncio.create_subprocess_exec(
                 *self._argv("agent", f"--node={NODE}", f"--kubeconfig={kubeconfig}"),
                 "--health-address=127.0.0.1:9811",
                 f"--state-directory={self.folder / 'state'}",
                 *extra,
+                stdout=records,
                 stderr=log,
             )
 
