@@ -53,6 +53,7 @@ STATE = cluster(
     tier_policy(
         "tenants", ingress=rules((Action.DENY, (PodPeer(SAME_NAMESPACE),))), subject=Subject(labelled(team="blue"))
     ),
+    policy("lab/named", ingress=allow(at_ports(PortName("web", TCP)))),
     pods=[
         pod("web/web", ["10.0.1.1"], "n1", labels=Labels({"app": "web"})),
         pod("web/client", ["10.0.2.1"], "n2", labels=Labels({"app": "client"})),
@@ -62,7 +63,10 @@ STATE = cluster(
     ],
     namespaces=[Namespace(name, Labels({"ns": name})) for name in ("web", "db", "lab")]
     + [Namespace("blue", Labels({"team": "blue"}))],
-    nodes=[Node(f"n{number}", labels=Labels({"number": str(number)})) for number in range(1, 7)],
+    nodes=[
+        *(Node(f"n{number}", labels=Labels({"number": str(number)})) for number in (1, 2, 3, 4, 6)),
+        Node("n5", labels=Labels({"role": "edge"}), addresses=(Address("192.0.2.5"),)),
+    ],
     slices=[EndpointSlice("db", "sql-1", "sql", (Address("10.0.3.1"),), ((TCP, 5432),))],
 )
 
@@ -166,6 +170,15 @@ CASES: list[tuple[str, list[Change], dict[str, Reason]]] = [
     ),
     ("a node goes", [gone(Input.NODE, "n2")], {"n2": GONE}),
     ("a node goes and comes back", [gone(Input.NODE, "n2"), node_change("n2")], {"n2": NEW}),
+    ("a node without pods goes and comes back", [gone(Input.NODE, "n6"), node_change("n6")], {"n6": CHANGED}),
+    (
+        "a node that is a peer gets another address",
+        [node_change("n5", addresses=(Address("192.0.2.55"),))],
+        {"n1": REMOVED},
+    ),
+    ("a node that is a peer goes", [gone(Input.NODE, "n5")], {"n1": REMOVED, "n5": GONE}),
+    ("a node is a peer no longer", [node_change("n5", labels=Labels())], {"n1": REMOVED}),
+    ("a port that ingress rules name", [pod_change("lab/lab", ports=(ContainerPort("web", TCP, 1),))], {"n4": CHANGED}),
     ("a node is relabelled into a policy", [node_change("n4", labels=Labels({"disk": "ssd"}))], {"n4": CHANGED}),
     (
         "a node is relabelled into a peer",
@@ -219,6 +232,13 @@ def test_a_change(changes: list[Change], expected: dict[str, Reason]) -> None:
 def test_every_node_is_dirty_at_first_those_with_pods_first() -> None:
     dirty = Compiler().apply(listed(STATE))
     assert dirty == {f"n{number}": NEW if number < 6 else CHANGED for number in range(1, 7)}
+
+
+def test_a_node_is_not_told_of_a_group_that_it_needs_no_more() -> None:
+    compiler = Compiler()
+    compiler.apply(listed(STATE))
+    compiler.apply([pod_change("web/web", labels={"app": "x"})])
+    assert compiler.apply([gone(Input.POD, ("web", "client"))]) == {"n2": CHANGED}
 
 
 def test_an_unknown_node_has_no_rule_set() -> None:

@@ -1,6 +1,8 @@
 """Whatever happens in whatever order, the incremental compiler says what compiling from scratch says."""
 
+from collections import Counter
 from dataclasses import replace
+from gc import get_referents
 from random import Random
 from typing import Any
 
@@ -8,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from nodewall.compile import Change, Compiler, Dirty, Input, Reason, compile_all
+from nodewall.compile import Change, Compiler, Dirty, Input, Operations, Reason, compile_all
 from nodewall.model.cluster import ClusterState, Namespace, Node
 from nodewall.model.labels import Labels
 from nodewall.model.policy import PolicyRef
@@ -114,6 +116,11 @@ class Life(RuleBasedStateMachine):
         self._compare(dirty, after)
         self.before = after
 
+    def teardown(self) -> None:
+        """What is gone leaves nothing behind."""
+        self.batch([Change(kind, key, None) for kind, values in self.inputs.items() for key in list(values)])
+        assert held(self.compiler) == held(Compiler())
+
     def _compare(self, dirty: Dirty, after: dict[str, NodeRuleSet]) -> None:
         assert self.compiler.nodes == after.keys()
         for name in after.keys() | self.before.keys():
@@ -129,6 +136,19 @@ class Life(RuleBasedStateMachine):
             assert reason is Reason.NEW_POD
         elif old and new and _lost(old, new):
             assert reason is Reason.PEER_REMOVED or reason is Reason.NEW_POD
+
+
+def held(compiler: Compiler) -> Counter[str]:
+    """What a compiler holds on to, by type; counters are no holdings."""
+    found: dict[int, object] = {}
+    waiting: list[object] = [compiler]
+    while waiting:
+        one = waiting.pop()
+        kept = isinstance(one, dict | list | tuple | set) or type(one).__module__.startswith("nodewall.")
+        if kept and id(one) not in found and not isinstance(one, type | Operations):
+            found[id(one)] = one
+            waiting.extend(get_referents(one))
+    return Counter(type(one).__name__ for one in found.values() if not isinstance(one, tuple))
 
 
 def _addresses(ruleset: NodeRuleSet) -> set[Any]:

@@ -77,6 +77,11 @@ def test_a_rule_id_leads_back_to_its_policy_rule_and_label() -> None:
     ]
 
 
+def test_rules_at_the_same_place_of_both_directions_have_ids_of_their_own() -> None:
+    both = policy("x/p", ingress=allow(ALL), egress=allow(ALL))
+    assert sorted(each.rule for each in compile_all(cluster(both))["n1"].rules) == ["egress[0]", "ingress[0]"]
+
+
 def test_an_isolation_names_eight_policies_and_counts_all() -> None:
     policies = [policy(f"x/p{number:02}", ingress=()) for number in range(11)]
     ruleset = compile_all(cluster(*reversed(policies)))["n1"]

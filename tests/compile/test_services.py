@@ -19,6 +19,7 @@ def slice_of(
 SLICES = (
     slice_of("web-1", ("10.1.2.1", "10.2.2.2"), (TCP, 80)),
     slice_of("web-2", ("10.2.2.3", "10.2.2.2"), (TCP, 8080), (UDP, 53)),
+    EndpointSlice("z", "web-1", "web", (Address("10.1.3.1"),), ((TCP, 80),)),
     slice_of("other", ("10.1.3.1",), (TCP, 80), service="other"),
 )
 SUBJECT = Subject(labelled(ns="x"))
@@ -47,7 +48,7 @@ def test_an_endpoint_in_two_slices_has_the_ports_of_both() -> None:
     assert len(group.members) == len(set(group.members))
 
 
-def test_egress_to_another_service_or_port_is_not_meant() -> None:
+def test_egress_to_another_service_its_namesake_or_another_port_is_not_meant() -> None:
     assert not allowed(egress(), "x/a -> z/a:80/TCP")
     assert not allowed(egress(), "x/a -> y/a:81/TCP")
     assert not allowed(egress(), "x/a -> y/a:80/UDP")

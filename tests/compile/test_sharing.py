@@ -9,8 +9,21 @@ from nodewall.compile import compile_all, compile_node
 from nodewall.compile.names import content, name
 from nodewall.model.cluster import ClusterState
 from nodewall.model.labels import EVERYTHING
-from nodewall.model.policy import NamespaceNames, PodPeer, PortName
-from tests.compile.world import PODS, TCP, allow, at_ports, cluster, from_peers, labelled, pods_of, policy
+from nodewall.model.policy import ANY_PORT, NamespaceNames, PodPeer, PortName
+from tests.compile.world import (
+    PODS,
+    SCTP,
+    TCP,
+    UDP,
+    allow,
+    at_ports,
+    cluster,
+    from_peers,
+    labelled,
+    pods_of,
+    policy,
+    ports,
+)
 
 B = labelled(pod="b")
 MANY = cluster(
@@ -68,6 +81,16 @@ def test_everything_is_sorted() -> None:
         )
         for group in ruleset.groups:
             assert list(group.addresses) == sorted(group.addresses)
+
+
+def test_the_order_of_peers_and_ports_makes_no_difference() -> None:
+    peers = [pods_of(name, labelled(pod=each)) for name in "xyz" for each in "abc"]
+    wanted = [PortName("http", TCP), PortName("dns", UDP), PortName("sig", SCTP), ports(TCP, 9), ports(UDP, 9)]
+    one, other = (
+        cluster(policy(ingress=allow((tuple(peers[::step]), ANY_PORT)), egress=allow(at_ports(*wanted[::step]))))
+        for step in (1, -1)
+    )
+    assert compile_all(one) == compile_all(other)
 
 
 def test_names_are_prefixes_and_hex_digits_only() -> None:

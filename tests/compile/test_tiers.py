@@ -200,6 +200,11 @@ def test_an_audited_policy_alone_still_makes_a_class() -> None:
     assert [each.rule for each in ruleset.rules] == ["ingress[0]"]
 
 
+def test_an_audited_rule_that_can_match_nothing_makes_no_class() -> None:
+    ruleset = compile_all(cluster(ingress("p", (DENY, ()), mode=Mode.AUDIT)))["n1"]
+    assert ruleset.classes == ()
+
+
 def test_how_to_deny_is_the_rules() -> None:
     reject = TierRule(0, DENY, FROM_Y, ANY_PORT, deny_with=DenyWith.REJECT)
     found = rules_of([ingress("p", reject, (DENY, ANYONE))])

@@ -52,14 +52,14 @@ class Feeding:
         if not group.users:
             self._unnamed[name] = None
 
-    def sweep(self) -> None:
+    def sweep(self) -> Iterator[None]:
         """Drop the groups that nobody names any more."""
         for name in self._unnamed:
             if not self._groups[name].users:
                 del self._groups[name]
                 source = self._sources.pop(name)
                 del source.groups[name]
-                self._let_go(source)
+                yield from self._let_go(source)
         self._unnamed.clear()
 
     def _source(self, key: GroupKey | PortGroupKey) -> Generator[None, None, Source]:
@@ -77,10 +77,10 @@ class Feeding:
             case ServicePeer():
                 return self._served.setdefault(key, Served(key))
 
-    def _let_go(self, source: Source) -> None:
+    def _let_go(self, source: Source) -> Iterator[None]:
         match source:
             case Scope():
-                self._matching.release(source)
+                yield from self._matching.release(source)
             case NodeScope():
                 self._nodes.release(source)
             case Account() if not source.groups:
@@ -127,6 +127,7 @@ class Feeding:
             for record in self._records(source):
                 if record.pod:
                     group.join(record.pod, record.owned)
+                    self._operations.fed += 1
                 yield
         else:
             self._refill(source)
@@ -142,13 +143,13 @@ class Feeding:
 
     # --- Nodes and slices
 
-    def slice(self, key: NamespacedName, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+    def slice(self, key: NamespacedName, old: EndpointSlice | None, new: EndpointSlice | None) -> Iterator[None]:
         """A slice is this now, or gone; it may have moved from one Service to another."""
         if old:
             served = self._served[ServicePeer(old.namespace, old.service)]
             del served.slices[key]
             self._refill(served)
-            self._let_go(served)
+            yield from self._let_go(served)
         if new:
             service = ServicePeer(new.namespace, new.service)
             served = self._served.setdefault(service, Served(service))

@@ -8,6 +8,7 @@ for the label.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from nodewall.compile.addresses import selectable
 from nodewall.compile.changes import Change, Dirty, Input, Reason
@@ -55,6 +56,7 @@ class Compiler:
         self._local_policies: dict[str, dict[PolicyRef, NetworkPolicy]] = {}
         self._wishes: dict[str, LogWish] = {}
         self._slices: dict[NamespacedName, EndpointSlice] = {}
+        self._profiles: WeakValueDictionary[tuple[str, frozenset[PolicyRecord]], Profile] = WeakValueDictionary()
         self._stale_cells: dict[Cell, None] = {}
         self._stale_pods: dict[NamespacedName, None] = {}
         self._marks: dict[str, Reason] = {}
@@ -93,8 +95,9 @@ class Compiler:
             yield from self._take[change.kind](change.key, change.new)
             yield
         yield from self._classify_all()
+        yield from self._mark_groups()
         dirty = self._told()
-        self._feeding.sweep()
+        yield from self._feeding.sweep()
         self._unfinished = False
         return dirty
 
@@ -197,8 +200,7 @@ class Compiler:
         if new:
             self._slices[key] = new
         if old != new:
-            self._feeding.slice(key, old, new)
-        yield
+            yield from self._feeding.slice(key, old, new)
 
     # --- policies
 
@@ -233,7 +235,7 @@ class Compiler:
                 record.nodes.subjects[ref] = record
             yield from self._about(record)
         if old:
-            self._release(old)
+            yield from self._release(old)
 
     def _about(self, record: PolicyRecord) -> Iterator[None]:
         for cell in record.scope.cells:
@@ -256,10 +258,10 @@ class Compiler:
         nodes = None if where is None else self._nodes.acquire(where)
         return PolicyRecord(policy, templates, scope, nodes, frozenset(named))
 
-    def _release(self, record: PolicyRecord) -> None:
+    def _release(self, record: PolicyRecord) -> Iterator[None]:
         for name in record.groups:
             self._feeding.release(name)
-        self._matching.release(record.scope)
+        yield from self._matching.release(record.scope)
         if record.nodes:
             self._nodes.release(record.nodes)
 
@@ -299,8 +301,7 @@ class Compiler:
     def _classes(self, pod: Pod, cell: Cell) -> Classes:
         profile = cell.profile
         if profile is None:
-            policies = [record for scope in cell.scopes for record in scope.subjects.values()]
-            profile = cell.profile = Profile(policies)
+            profile = cell.profile = self._profile(cell)
         if not profile.policies:
             return None, None
         here = tuple(pod.node in each.names for each in profile.nodes)
@@ -308,6 +309,11 @@ class Compiler:
         if variant not in profile.made:
             profile.made[variant] = self._bound(pod, profile)
         return profile.made[variant]
+
+    def _profile(self, cell: Cell) -> Profile:
+        """Cells that the same policies select share one, as long as any of them is there."""
+        policies = frozenset(record for scope in cell.scopes for record in scope.subjects.values())
+        return self._profiles.setdefault((cell.namespace, policies), Profile(policies))
 
     def _bound(self, pod: Pod, profile: Profile) -> Classes:
         self.operations.classes += 1
@@ -336,12 +342,15 @@ class Compiler:
     def _mark(self, node: str, reason: Reason) -> None:
         self._marks[node] = min(reason, self._marks.get(node, reason))
 
-    def _told(self) -> Dirty:
+    def _mark_groups(self) -> Iterator[None]:
         for group in self._feeding.changed():
             reason = Reason.PEER_REMOVED if group.removed else Reason.CHANGED
             for node in group.nodes:
                 self._mark(node, reason)
             group.settle()
+            yield
+
+    def _told(self) -> Dirty:
         dirty = {node: self._outcome(node, reason) for node, reason in self._marks.items() if self._concerns(node)}
         self._marks.clear()
         self._published.update(node for node in dirty if node in self._nodes)
@@ -354,9 +363,7 @@ class Compiler:
         return node in self._nodes or node in self._published
 
     def _outcome(self, node: str, reason: Reason) -> Reason:
-        if node not in self._nodes:
-            return Reason.GONE
-        return Reason.CHANGED if reason is Reason.GONE else reason
+        return reason if node in self._nodes else Reason.GONE
 
 
 def _subject(policy: NetworkPolicy | TierPolicy) -> PodPeer | None:

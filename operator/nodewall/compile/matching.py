@@ -155,20 +155,21 @@ class Matching:
             bucket.scopes.add(key.pods, scope)
             for cell in self._candidates(bucket, key.pods):
                 self._operations.selectors += 1
-                if matches(key.pods, cell.labels):
+                if cell.namespace in bucket.names and matches(key.pods, cell.labels):
                     _link(cell, scope)
                 yield
             return scope
         scope.users += 1
         return scope
 
-    def release(self, scope: Scope) -> None:
+    def release(self, scope: Scope) -> Iterator[None]:
         """One who acquired it lets go; without any the scope goes."""
         scope.users -= 1
         if scope.users:
             return
-        for cell in list(scope.cells):
-            _unlink(cell, scope)
+        while scope.cells:
+            _unlink(next(iter(scope.cells)), scope)
+            yield
         del self._scopes[scope.key]
         bucket = self._bucket(scope.key)
         bucket.scopes.remove(scope.key.pods)
@@ -180,7 +181,7 @@ class Matching:
         here = sum(len(self._places[name].cells) for name in bucket.names)
         if here <= self._cells.count(pods):
             return [cell for name in bucket.names for cell in self._places[name].cells.values()]
-        return [cell for cell in self._cells.candidates(pods) if cell.namespace in bucket.names]
+        return self._cells.candidates(pods)
 
     def _bucket(self, key: PodPeer) -> _Bucket:
         match key.namespaces:

@@ -101,14 +101,14 @@ class PolicyRecord:
 
 
 class Profile:
-    """What the classes of a cell's pods are made from, and those that were made.
+    """What the classes of the pods are made from that these policies select, and those that were made.
 
-    Pods of one cell differ in the ports that they expose and in their nodes, if any of the policies asks for that.
+    Pods differ in the ports that they expose and in their nodes, if any of the policies asks for that.
     """
 
-    __slots__ = ("made", "named", "nodes", "policies")
+    __slots__ = ("__weakref__", "made", "named", "nodes", "policies")
 
-    def __init__(self, policies: list[PolicyRecord]) -> None:
+    def __init__(self, policies: frozenset[PolicyRecord]) -> None:
         self.policies = policies
         self.named = any(templates.named for each in policies for templates in each.templates.values())
         self.nodes = [each.nodes for each in policies if each.nodes]
