@@ -91,15 +91,20 @@ def _dispatches(map_prefix: str, end: str) -> Iterator[table.Rule]:
 def _spoofed(draft: Draft) -> Iterator[table.Rule]:
     """A pod's address comes in by the link that it is routed back to, or it is borrowed. So for anything from a pod's
     link.
+
+    Every packet pays for this, so the route is asked for once, and the sets only about what has none.
     """
-    end = (Is(RouteBack("saddr"), False), Count(draft.counter(SPOOFED)), DROP)
-    for family in (4, 6):
-        yield rule(Is(Payload(IP[family], "saddr"), SetRef(f"local{family}")), *end)
+    yield rule(Is(RouteBack("saddr"), False), Jump(_spoofed_chain(draft)))
+
+
+def _spoofed_chain(draft: Draft) -> str:
+    end = (Count(draft.counter(SPOOFED)), DROP)
+    rules = [rule(Is(Payload(IP[family], "saddr"), SetRef(f"local{family}")), *end) for family in (4, 6)]
     links = draft.settings.pod_links
     if links:
         came_in = Is(Meta("iifname"), _links("podlinks", links, draft))
-        for family in (4, 6):
-            yield rule(came_in, *_of_consequence("saddr", family), *end)
+        rules += [rule(came_in, *_of_consequence("saddr", family), *end) for family in (4, 6)]
+    return draft.chain(Chain("spoofed", tuple(rules)))
 
 
 def _of_consequence(end: str, family: int) -> tuple[Is, ...]:
