@@ -1,0 +1,82 @@
+"""What one change costs on a node: ours (draw, compare, one small transaction) against replacing the whole table.
+
+From the rule set as a value to the commit in a real kernel, by the clock, because that is what packets wait for. The
+changes and the replace take turns on one table; each change is undone afterwards, which counts as one too.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from bench.bed import Bed, bed
+from bench.measure import Result, Together, compared
+from bench.rulesets import POD_CIDR, Shape, rule_set, with_peer, with_pod, with_policy
+from nodewall.model.ruleset import NodeRuleSet
+from nodewall.render import Guard, Settings, Table, Transaction, diff, render, replace
+
+SHAPES = {
+    "1k": Shape(10, 10, 10),
+    "10k": Shape(50, 10, 20),
+    "55k": Shape(110, 10, 50),
+    "1M": Shape(110, 50, 200),
+}
+ROUNDS = {"1k": 10, "10k": 10, "55k": 10, "1M": 3}
+CHANGES = {"pod": with_pod, "peer": with_peer, "policy": with_policy}
+PAIRS_PER_ROUND = 3
+"""Changes, each with its undoing, to one replace."""
+SETTINGS = Settings(guard=Guard(networks=(POD_CIDR,)))
+
+
+def benchmarks() -> Iterator[Together]:
+    for size, shape in SHAPES.items():
+        names = tuple(f"update.{kind}.{size}" for kind in CHANGES)
+        yield Together(names, partial(_measure, size, shape))
+
+
+def _measure(size: str, shape: Shape) -> Sequence[Result]:
+    base = rule_set(shape)
+    changed = {kind: change(base) for kind, change in CHANGES.items()}
+    ours: dict[str, list[float]] = {kind: [] for kind in CHANGES}
+    replaced: list[float] = []
+    with bed() as place:
+        node = Node(place)
+        node.replace(base)
+        for _ in range(ROUNDS[size]):
+            for kind in PAIRS_PER_ROUND * list(CHANGES):
+                ours[kind] += [node.update(changed[kind]), node.update(base)]
+            replaced.append(node.replace(base))
+    return [compared(f"update.{kind}.{size}", "ms", ours[kind], replaced) for kind in CHANGES]
+
+
+@dataclass(slots=True)
+class Node:
+    """A namespace and the table that is in it."""
+
+    place: Bed
+    table: Table = field(default_factory=lambda: Table("nodewall"))
+
+    def update(self, wanted: NodeRuleSet) -> float:
+        """As the agent does it: only what changed."""
+        return self._apply(lambda: self._compared(render(wanted, SETTINGS, self.table)))
+
+    def replace(self, wanted: NodeRuleSet) -> float:
+        """Without a memory: everything, in one transaction."""
+        return self._apply(lambda: self._whole(render(wanted, SETTINGS)))
+
+    def _compared(self, table: Table) -> Transaction:
+        transaction = diff(self.table, table)
+        assert transaction is not None, "the change changes nothing"
+        self.table = table
+        return transaction
+
+    def _whole(self, table: Table) -> Transaction:
+        self.table = table
+        return replace(table)
+
+    def _apply(self, decide: Callable[[], Transaction]) -> float:
+        gc.collect()
+        started = time.perf_counter()
+        self.place.run(self.place.kernel.apply(decide().json()))
+        return (time.perf_counter() - started) * 1e3
