@@ -58,7 +58,8 @@ def test_a_restart_remembers_who_owned_what(namespace: str, tmp_path: Path) -> N
 
 def generation(node: Node) -> int:
     """The one that live connections have to carry; 0 when there is none."""
-    found = set(re.findall(r"established,related ct mark (0x[0-9a-f]{8})/12 accept", node.table()))
+    # nft 1.1 spells it "ct mark & 0xfff00000 == 0x...", 1.0 "ct mark 0x.../12".
+    found = set(re.findall(r"established,related ct mark (?:& 0xfff00000 == )?(0x[0-9a-f]{8})", node.table()))
     return int(found.pop(), 16) >> 20 if len(found) == 1 else 0
 
 
