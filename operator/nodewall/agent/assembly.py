@@ -80,11 +80,12 @@ class Agent:
     async def run(self) -> None:
         """Until cancelled. Raises NodewallError when a port is taken."""
         pages = web.Pages(self._loop.problems, self._unready, self._metrics.exposition)
-        await self._flowlog.begin()
+        saved = self._load()
+        await self._flowlog.begin(saved.content if saved else None)
         try:
             async with web.serve(pages, self._options.health, self._options.metrics), asyncio.TaskGroup() as tasks:
                 for name, work in (
-                    ("loop", self._loop.run(self._setup(), self._load())),
+                    ("loop", self._loop.run(self._setup(), saved)),
                     ("keeper", self._keeper.run()),
                     ("reporter", self._reporter.run()),
                     ("sentinel", self._sentinel.run()),

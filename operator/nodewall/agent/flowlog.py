@@ -89,8 +89,12 @@ class Flowlog:
         if content is not self._in_force:
             self._before, self._in_force = self._in_force, content
 
-    async def begin(self) -> None:
-        """Listen, and read what was counted while nobody did: replacing the table sets the counters back."""
+    async def begin(self, content: NodeRuleSet | None) -> None:
+        """Listen, and read what was counted while nobody did: replacing the table sets the counters back.
+
+        ``content`` is what a table from an earlier run is made of.
+        """
+        self._in_force = content or self._in_force
         self._tally = Tally(_load(self._place.directory / COUNTS))
         with contextlib.suppress(OSError):
             self._group = self._bind()
@@ -234,18 +238,17 @@ class Flowlog:
 
     async def _read_counters(self) -> None:
         """One reading, off the loop, and the state for whoever comes after us."""
-        run, known = asyncio.get_running_loop().run_in_executor, (*self._tally.known,)
+        run = asyncio.get_running_loop().run_in_executor
         try:
-            hits, logged = await run(self._thread, self._hits, self._in_force, known)
+            hits, logged = await run(self._thread, self._hits, self._in_force)
         except counters.CountersError as error:
             log.warning("%s", error)
             return
-        self._tally.read(hits, logged or known)
-        await run(self._thread, self._save, self._tally.accounted(logged or known))
+        self._tally.read(hits, logged)
+        await run(self._thread, self._save, self._tally.accounted(logged))
 
-    def _hits(self, ruleset: NodeRuleSet, known: Sequence[str]) -> tuple[dict[str, int], frozenset[str]]:
-        names = self._library.names(ruleset)
-        return counters.by_rule(counters.read(), {*names.refs, *names.isolations, *known}), names.logged
+    def _hits(self, ruleset: NodeRuleSet) -> tuple[dict[str, int], frozenset[str]]:
+        return counters.by_rule(counters.read()), self._library.names(ruleset).logged
 
     def _save(self, accounted: dict[str, int]) -> None:
         path = self._place.directory / COUNTS

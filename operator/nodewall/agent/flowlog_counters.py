@@ -3,7 +3,7 @@
 libnftables 1.0.6 would read every set of the table for it. Layouts: linux/netfilter/nf_tables.h.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct, pack
 
@@ -27,6 +27,7 @@ _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
 _COUNTER = 1
 _BYTES, _PACKETS = 1, 2
 _INET = 1
+_RULE = name("r", "0").removesuffix("0")
 _NUMBER = Struct(">Q")
 
 
@@ -69,7 +70,6 @@ def _counter(reply: Message) -> tuple[str, Count]:
     return text(found.get(_NAME, b"")), Count(packets, size)
 
 
-def by_rule(counters: Mapping[str, Count], rules: Iterable[str]) -> dict[str, int]:
-    """Packets by rule id, of those rules that have a counter."""
-    named = ((rule, counters.get(name("r", rule))) for rule in rules)
-    return {rule: count.packets for rule, count in named if count}
+def by_rule(counters: Mapping[str, Count]) -> dict[str, int]:
+    """Packets by rule id. Ids are the controller's, so they stand in the names of counters as they are."""
+    return {key.removeprefix(_RULE): count.packets for key, count in counters.items() if key.startswith(_RULE)}

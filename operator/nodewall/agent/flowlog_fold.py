@@ -132,11 +132,7 @@ class Tally:
 
     def accounted(self, logged: Collection[str]) -> dict[str, int]:
         """Of the last reading what has been recorded or told of. Who begins with this counts from there."""
-        return {
-            rule: self._known[rule] - self._fresh.get(rule, 0) - self._owed.get(rule, 0)
-            for rule in logged
-            if rule in self._known
-        }
+        return {rule: self._known.get(rule, 0) - self._fresh.get(rule, 0) - self._owed.get(rule, 0) for rule in logged}
 
     @property
     def settled(self) -> bool:
