@@ -22,6 +22,7 @@ from nodewall.controller import mirror, options, rulesets
 from nodewall.controller.handlers import Shell
 from nodewall.controller.loop import Loop
 from nodewall.controller.mirror import AnyReflector
+from nodewall.controller.nodes import Finding, Nodes
 from nodewall.controller.options import Options
 from nodewall.controller.publish import Published, Publisher
 from nodewall.controller.reporting import ApiStatus, Reporting, Survey
@@ -37,7 +38,7 @@ from nodewall.model.cluster import Pod
 from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
 from nodewall.telemetry import logs, metrics, web
-from nodewall.telemetry.events import Deduplication, EventWriter, Reporter
+from nodewall.telemetry.events import Deduplication, EventWriter, Notice, Reporter, Subject
 from nodewall.telemetry.metrics import Acceptance, Metrics
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,8 @@ class Controller:
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
         self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
-        publishing = Publishing(counters, self._events, self._progressed)
+        self._nodes = Nodes(self._tell, clock)
+        publishing = Publishing(counters, self._tell, self._progressed)
         self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
         self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes, clock)
         self._reporting = Reporting(
@@ -158,6 +160,7 @@ class Controller:
             for resource, reflector in reflectors.items():
                 tasks.create_task(reflector.run(), name=f"mirror {resource.title}")
             tasks.create_task(self._events.run(), name="events")
+            tasks.create_task(self._nodes.run(), name="nodes")
             tasks.create_task(self._loop.run(listing.done), name="loop")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
             await listing.watch(reflectors)
@@ -186,12 +189,20 @@ class Controller:
         """See ``mirror.Listener``."""
         self._loop.saw(node, as_published=self._publisher.saw(node, published))
         self._loop.progress.applied(node, published.applied if published else "")
+        self._nodes.saw(node, published)
         self._reporting.touch_all()
 
     def touched(self, ref: PolicyRef) -> None:
         """kopf saw somebody touch this policy."""
         log.debug("kopf saw a policy", extra={"fields": {"policy": str(ref)}})
         self._reporting.touch(ref)
+
+    def _tell(self, name: str, finding: Finding) -> None:
+        """An Event on a Node; `kubectl describe node` finds it by the Node's uid. A Node that is gone has none."""
+        node = self._store.state.nodes.get(name)
+        if node is not None:
+            subject = Subject("v1", "Node", name, uid=node.uid)
+            self._events.note(Notice(subject, finding.severity, finding.reason, finding.message))
 
     def _progressed(self) -> None:
         self._reporting.touch_all()

@@ -22,17 +22,28 @@ SIZE_LIMIT = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What an agent says of its node, in the words of its report; ``status`` is True, False or Unknown."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """A NodeRuleSet as the API has it. ``content`` is the digest of the spec that is really there.
 
     ``owner`` is the uid of the Node that it names as its owner. ``applied`` is the digest that the node's agent
-    reports.
+    reports, ``conditions`` what else it says.
     """
 
     uid: str
     content: str
     owner: str = ""
     applied: str = ""
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from nodewall.api import ruleset
-from nodewall.controller.publish import MANAGER, Encoded, Published
+from nodewall.controller.publish import MANAGER, Condition, Encoded, Published
 from nodewall.kube.http import Session, Target
 from nodewall.kube.resource import NODE_RULE_SETS
 from nodewall.model.cluster import Node
@@ -30,8 +30,16 @@ class _Meta(msgspec.Struct, rename="camel"):
     owner_references: list[_Owner] = []
 
 
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
 class _Status(msgspec.Struct, rename="camel"):
     applied_digest: str | None = None
+    conditions: list[_Condition] = []
 
 
 class _Object(msgspec.Struct):
@@ -53,7 +61,8 @@ class Reader:
         meta = found.metadata
         owner = next((each.uid for each in meta.owner_references if each.kind == "Node"), "")
         content = self._content(meta, found.spec)
-        return meta.name, Published(meta.uid, content, owner, found.status.applied_digest or "")
+        said = tuple(Condition(*msgspec.structs.astuple(each)) for each in found.status.conditions)
+        return meta.name, Published(meta.uid, content, owner, found.status.applied_digest or "", said)
 
     def _content(self, meta: _Meta, spec: msgspec.Raw) -> str:
         known = self._hashed.get(meta.name)

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from nodewall.controller.nodes import Finding
 from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
 from nodewall.kube.http import Session, Target
 from nodewall.kube.reflector import Identity
 from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES, EVENTS, Collection
 from nodewall.telemetry import metrics
-from nodewall.telemetry.events import EventWriter, Notice, Reason, Severity, Subject
+from nodewall.telemetry.events import Reason, Severity
 from nodewall.telemetry.metrics import Metrics, Outcome
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ _OUTCOMES = {
     Step.REMOVE: Outcome.DONE,
     Step.REFUSE: Outcome.TOO_LARGE,
 }
+
+
+Tell = Callable[[str, Finding], None]
+"""Told of a node, for an Event on it."""
 
 
 class ApiEvents:
@@ -42,9 +47,9 @@ class ApiEvents:
 class Publishing:
     """``Watcher`` of the loop."""
 
-    def __init__(self, counters: Metrics, events: EventWriter, progressed: Callable[[], None]) -> None:
+    def __init__(self, counters: Metrics, tell: Tell, progressed: Callable[[], None]) -> None:
         """``progressed`` is called when policies may be told something new."""
-        self._metrics, self._events, self._progressed = counters, events, progressed
+        self._metrics, self._tell, self._progressed = counters, tell, progressed
         self._oversized: set[str] = set()
 
     @property
@@ -76,14 +81,14 @@ class Publishing:
         """See ``Watcher``."""
         self._metrics.add(metrics.REPAIRS)
         log.warning("somebody else changed a rule set; it is written again", extra={"fields": {"node": node}})
-        self._note(node, Reason.RULE_SET_REPAIRED, "its NodeRuleSet was changed by somebody else and is written again")
+        self._warn(node, Reason.RULE_SET_REPAIRED, "its NodeRuleSet was changed by somebody else and is written again")
 
     def oversized(self, error: OversizedError) -> None:
         """See ``Watcher``."""
         self._metrics.add(metrics.PUBLISHES, Outcome.TOO_LARGE)
         self._fits(error.node, fits=False)
         log.error("%s", error, extra={"fields": {"node": error.node, "bytes": error.size}})
-        self._note(error.node, Reason.RULE_SET_TOO_LARGE, str(error))
+        self._warn(error.node, Reason.RULE_SET_TOO_LARGE, str(error))
 
     def failed(self, node: str, error: Exception, delay: float | None) -> None:
         """See ``Watcher``."""
@@ -99,8 +104,8 @@ class Publishing:
         self._metrics.set(metrics.OVERSIZED, len(self._oversized))
         self._progressed()
 
-    def _note(self, node: str, reason: Reason, message: str) -> None:
-        self._events.note(Notice(Subject("v1", "Node", node), Severity.WARNING, reason, message))
+    def _warn(self, node: str, reason: Reason, message: str) -> None:
+        self._tell(node, Finding(Severity.WARNING, reason, message))
 
 
 class Mirroring:

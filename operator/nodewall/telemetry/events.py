@@ -48,7 +48,10 @@ class Reason(StrEnum):
     POLICY_CONFLICTED = "PolicyConflicted"
     RULE_SET_TOO_LARGE = "RuleSetTooLarge"
     RULE_SET_REPAIRED = "RuleSetRepaired"
+    RULE_SET_NOT_APPLIED = "RuleSetNotApplied"
+    NODE_DRIFTED = "NodeDrifted"
     NODE_DEGRADED = "NodeDegraded"
+    NODE_RECOVERED = "NodeRecovered"
 
 
 @dataclass(frozen=True, slots=True)

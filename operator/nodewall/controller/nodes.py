@@ -1,0 +1,157 @@
+"""How the nodes fare, told as Events on them: from what their agents report, and from reports that do not come.
+
+An agent writes its conditions at any time and a change often takes several of them, so what is told is what still
+stands after a moment: once when it comes, once when it has become something else, once when all is well again. A flood
+of different stories is the writer of Events' to bound. `Troubles` decides, and is told the time; `run` waits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from nodewall.controller.publish import Condition, Published
+from nodewall.kube.clock import Clock
+from nodewall.telemetry.events import Reason, Severity
+
+SETTLE_SECONDS = 2.0
+"""How long a report must stand. An agent writes at most one per second, so its next word comes within this."""
+
+LATE_SECONDS = 30.0
+"""How long an agent may say nothing about a newer rule set: it restarts in much less."""
+
+PAUSE_SECONDS = 1.0
+"""Between two looks at all nodes: reports of thousands of them come in at once."""
+
+_WAITING = "Waiting"
+"""An agent that has just started; one that never gets further is late."""
+
+_REASONS = {"Drift": Reason.NODE_DRIFTED}
+"""Of a condition, as the reason of an Event; any other is ``NODE_DEGRADED``."""
+
+_LATE = "its agent has not applied the present NodeRuleSet, and does not say why; is the agent running?"
+_WELL = "the present NodeRuleSet is applied and nothing weakens it"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to tell about a node."""
+
+    severity: Severity
+    reason: Reason
+    message: str
+
+
+WELL = Finding(Severity.NORMAL, Reason.NODE_RECOVERED, _WELL)
+LATE = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _LATE)
+
+
+def reported(published: Published) -> Finding | None:
+    """What the agent says is wrong; None when it says nothing of the kind."""
+    found = {each.type: each for each in published.conditions}
+    applied, degraded = found.get("Applied"), found.get("Degraded")
+    if applied is not None and applied.status == "False" and applied.reason != _WAITING:
+        # The other condition names this reason first, and whatever else is wrong after it.
+        said = degraded if degraded is not None and degraded.reason == applied.reason else applied
+        return _warning(Reason.RULE_SET_NOT_APPLIED, said)
+    if degraded is not None and degraded.status == "True" and degraded.reason != _WAITING:
+        return _warning(_REASONS.get(degraded.reason, Reason.NODE_DEGRADED), degraded)
+    return None
+
+
+def _warning(reason: Reason, condition: Condition) -> Finding:
+    return Finding(Severity.WARNING, reason, f"{condition.reason}: {condition.message}")
+
+
+@dataclass(slots=True)
+class _Story:
+    """One node. ``heard`` is when its agent last got somewhere; ``told`` is None while nothing was ever wrong."""
+
+    now: Finding | None
+    since: float
+    applied: str
+    current: bool
+    heard: float
+    told: Finding | None = None
+
+    def due(self) -> float | None:
+        """When there is something to tell, as things stand."""
+        if self.now is not None:
+            return None if self.now == self.told else self.since + SETTLE_SECONDS
+        if not self.current:
+            return None if self.told == LATE else self.heard + LATE_SECONDS
+        return None if self.told in {None, WELL} else self.since + SETTLE_SECONDS
+
+    def finding(self) -> Finding:
+        """What to tell when it is due."""
+        return self.now or (WELL if self.current else LATE)
+
+
+class Troubles:
+    """What is wrong where, and what of it was told. Instants are seconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._stories: dict[str, _Story] = {}
+
+    def saw(self, node: str, published: Published | None, now: float) -> None:
+        """A node's object came, changed or went."""
+        if published is None:
+            self._stories.pop(node, None)
+            return
+        finding, current = reported(published), published.applied == published.content
+        story = self._stories.get(node)
+        if story is None:
+            self._stories[node] = _Story(finding, now, published.applied, current, now)
+            return
+        if (finding, current) != (story.now, story.current):
+            story.since = now
+        if current or story.current or published.applied != story.applied:
+            story.heard = now
+        story.now, story.current, story.applied = finding, current, published.applied
+
+    def due(self, now: float) -> list[tuple[str, Finding]]:
+        """What is to be told now, by node; it counts as told."""
+        told = []
+        for node, story in sorted(self._stories.items()):
+            at = story.due()
+            if at is None or at > now:
+                continue
+            story.told = story.finding()
+            told.append((node, story.told))
+        return told
+
+    def next_due(self) -> float | None:
+        """When ``due`` has something, as things stand."""
+        return min((at for story in self._stories.values() if (at := story.due()) is not None), default=None)
+
+
+class Nodes:
+    """``saw`` at any time; ``run`` tells until it is cancelled."""
+
+    def __init__(self, tell: Callable[[str, Finding], None], clock: Clock) -> None:
+        self._tell, self._clock = tell, clock
+        self._troubles = Troubles()
+        self._news = asyncio.Event()
+
+    def saw(self, node: str, published: Published | None) -> None:
+        """See ``Troubles.saw``."""
+        self._troubles.saw(node, published, self._clock.monotonic())
+        self._news.set()
+
+    async def run(self) -> NoReturn:
+        """Until cancelled."""
+        while True:
+            self._news.clear()
+            for node, finding in self._troubles.due(self._clock.monotonic()):
+                self._tell(node, finding)
+            await self._clock.sleep(PAUSE_SECONDS)
+            await self._until_due()
+
+    async def _until_due(self) -> None:
+        at = self._troubles.next_due()
+        timeout = None if at is None else max(at - self._clock.monotonic(), 0)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            return
