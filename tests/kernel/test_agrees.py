@@ -23,7 +23,7 @@ Flow = tuple[Address, Address, Traffic]
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(state=clusters(), data=st.data())
 def test_the_kernel_does_what_the_policies_say(checker: Checker, state: ClusterState, data: st.DataObject) -> None:

@@ -127,3 +127,15 @@ def test_admin_rules_keep_their_order() -> None:
     table = render(changed(base, classes=(changed(base.classes[0], rules=ordered),)))
     assert _rules(table)[:2] == [f'ip saddr @g4_g{n} counter name "r_r{n}" return' for n in (0, 1)]
     assert len(_rules(table)) == 51
+
+
+def test_a_group_that_grows_beyond_the_limit_leaves_the_map() -> None:
+    """Whatever was drawn before, although the class is as it was."""
+    rules = tuple(_allow(f"r{n}", Match(groups=(f"g{n}",), any_port=True)) for n in range(1, 4))
+    drawn = Settings(fold_from=0, fold_limit=8)
+    small, grown = (_ruleset(rules, (_group(1), _group(2), _group(3, size))) for size in (3, 5))
+    before = render(small, drawn)
+    assert len(_map(before, "in4_c_peers")) == 7
+    assert render(grown, drawn, before) == render(grown, drawn)
+    assert len(_map(render(grown, drawn, before), "in4_c_peers")) == 4
+    assert render(small, drawn, render(grown, drawn)) == before
