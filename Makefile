@@ -6,7 +6,7 @@ PIP_COMPILE := build/lock/bin/pip-compile --quiet --allow-unsafe --generate-hash
 	--no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster cluster-down test check fix bench soak lock
+.PHONY: help setup demo cluster cluster-down test check fix faults bench soak lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ fix: setup ## mend what the linter and the formatter can mend
 
 test: check ## every check and every test: unit, kernel, end to end
 	$(PYTHON) -m pytest
+
+faults: setup ## break the code in many subtle ways, and see that tests notice each
+	$(PYTHON) -m tests.faults
 
 soak: setup ## the tests that run for hours
 	HYPOTHESIS_PROFILE=random $(PYTHON) -m pytest -m soak

@@ -15,6 +15,7 @@ VERBS = {
     "test": "-m pytest",
     "check": "lint-imports",
     "fix": "ruff check --fix",
+    "faults": "-m tests.faults",
     "bench": "-m bench",
     "soak": "-m pytest -m soak",
 }

@@ -112,4 +112,18 @@ CASES = (
         a/web -> ip:172.17.1.0 ip:172.17.1.127 ip:172.16.255.255 ip:172.18.0.0 ip:2001:db8::7 a/far 80 : deny
         """,
     ),
+    Case(
+        "blocks that nearly touch stay apart",
+        (24,),
+        TWO_NODES,
+        from_(
+            "{ipBlock: {cidr: 203.0.113.0/30}}, {ipBlock: {cidr: 203.0.113.5/32}}, {ipBlock: {cidr: 203.0.113.6/31}},"
+            " {ipBlock: {cidr: '2001:db8::/127'}}, {ipBlock: {cidr: '2001:db8::3/128'}}"
+        ),
+        """
+        ip:203.0.113.0 ip:203.0.113.3 ip:203.0.113.5 ip:203.0.113.6 ip:203.0.113.7 -> a/web 80 : allow
+        ip:2001:db8:: ip:2001:db8::1 ip:2001:db8::3 -> a/web 80 : allow
+        ip:203.0.113.4 ip:203.0.113.8 ip:203.0.112.255 ip:2001:db8::2 ip:2001:db8::4 -> a/web 80 : deny
+        """,
+    ),
 )

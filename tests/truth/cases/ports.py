@@ -171,6 +171,20 @@ CASES = (
         a/near b/far -> a/web 80/UDP 80/SCTP : deny
         """,
     ),
+    Case(
+        "ranges that nearly touch stay apart",
+        (35,),
+        TWO_NODES,
+        policy(
+            "p",
+            f"{{{WEB}, ingress: [{{ports: [{{port: 80, endPort: 89}}, {{port: 91, endPort: 95}}, {{port: 96}},"
+            " {port: 98}]}]}",
+        ),
+        """
+        a/near b/far -> a/web 80 89 91 95 96 98 : allow
+        a/near b/far -> a/web 79 90 97 99 : deny
+        """,
+    ),
     *(
         Case(
             f"endPort {name} breaks the rule",

@@ -51,15 +51,18 @@ CASES = (
         a/near b/far -> a/web 80 53/UDP ip/47 icmp/13/0 icmp/8/1 icmpv6/128/1 : allow
         """,
     ),
-    Case(
-        "every ICMP message of one family",
-        ("protocols", 51),
-        TWO_NODES,
-        admin(f"ingress: [{{action: Deny, from: {REST}, protocols: [{{icmp: {{}}}}]}}]"),
-        """
-        a/near b/far -> a/web icmp icmp/13 icmp/3/4 : deny
-        a/near b/far -> a/web icmpv6 80 : allow
-        """,
+    *(
+        Case(
+            f"every message of {name} and nothing of the other family",
+            ("protocols", 51),
+            TWO_NODES,
+            admin(f"ingress: [{{action: Deny, from: {REST}, protocols: [{{{name}: {{}}}}]}}]"),
+            f"""
+            a/near b/far -> a/web {name} {name}/13 {name}/3/4 : deny
+            a/near b/far -> a/web {other} 80 : allow
+            """,
+        )
+        for name, other in (("icmp", "icmpv6"), ("icmpv6", "icmp"))
     ),
     Case(
         "an IP protocol by number",
