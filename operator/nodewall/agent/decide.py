@@ -316,7 +316,8 @@ def _stage(state: State, wanted: RuleSet) -> tuple[RuleSet, frozenset[Address]]:
 
 def _toward(state: State, ruleset: RuleSet, gone: frozenset[Address]) -> Step:
     drawn = settings(_judging_anew(state, ruleset), ruleset.content)
-    target = Target(ruleset, drawn, render(ruleset.content, drawn))
+    previous = state.applied.table if state.applied else None
+    target = Target(ruleset, drawn, render(ruleset.content, drawn, previous))
     if state.suspect or state.applied is None:
         return Apply(Kind.REPLACE, target, replaced(target.table), gone)
     change = diff(state.applied.table, target.table)
