@@ -1,15 +1,13 @@
-"""Writing with a person's kubeconfig: apply, Events, leases."""
+"""Writing with a person's kubeconfig: apply, Events."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
-from nodewall.kube.client import Lease, login
-from nodewall.kube.errors import ConflictError, CredentialsError, ForbiddenError, NotFoundError, UnreachableError
-from nodewall.kube.resource import EVENTS, LEASES, NETWORK_POLICIES, NODE_RULE_SETS
+from nodewall.kube.client import login
+from nodewall.kube.errors import CredentialsError, ForbiddenError, NotFoundError, UnreachableError
+from nodewall.kube.resource import EVENTS, NETWORK_POLICIES, NODE_RULE_SETS
 from tests.kube.fake_api import FakeApi, Refuse
 
 
@@ -52,45 +50,21 @@ async def test_a_kind_that_the_server_does_not_know(tmp_path: Path, api_version:
             await client.apply({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}})
 
 
+EVENT = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "ns"}, "count": 1}
+
+
 async def test_an_event_is_replaced_by_name(tmp_path: Path) -> None:
-    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "ns"}, "count": 1}
     async with FakeApi() as api, login("me", kubeconfig(tmp_path, api.credentials().server)) as client:
-        await client.write_event(event)
-        await client.write_event(event | {"count": 2})
+        await client.write_event(EVENT)
+        await client.write_event(EVENT | {"count": 2})
         assert [stored["count"] for stored in api.objects(EVENTS).values()] == [2]
-
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
-LEASE = Lease(holder="a", seconds=15, acquired=NOW, renewed=NOW, transitions=1)
-
-
-async def test_a_lease_is_created_read_and_replaced(tmp_path: Path) -> None:
-    async with FakeApi() as api, login("me", kubeconfig(tmp_path, api.credentials().server)) as client:
-        assert await client.lease("nodewall", "ns") is None
-        created = await client.write_lease("nodewall", "ns", LEASE)
-        assert await client.lease("nodewall", "ns") == created == replace(LEASE, version=created.version)
-        taken = await client.write_lease("nodewall", "ns", replace(created, holder="b"))
-        assert taken.holder == "b"
-        with pytest.raises(ConflictError):
-            await client.write_lease("nodewall", "ns", replace(created, holder="c"))
-        with pytest.raises(ConflictError):
-            await client.write_lease("nodewall", "ns", LEASE)
-        assert api.objects(LEASES)["ns", "nodewall"]["spec"]["renewTime"] == "2026-01-02T03:04:05.000600Z"
-
-
-async def test_a_lease_that_somebody_made_empty(tmp_path: Path) -> None:
-    async with FakeApi() as api, login("me", kubeconfig(tmp_path, api.credentials().server)) as client:
-        api.put(LEASES, {"metadata": {"name": "nodewall", "namespace": "ns"}, "spec": {"holderIdentity": None}})
-        found = await client.lease("nodewall", "ns")
-        assert found is not None
-        assert (found.holder, found.seconds) == ("", 0)
 
 
 async def test_a_refusal_is_one_of_our_errors(tmp_path: Path) -> None:
     async with FakeApi() as api, login("me", kubeconfig(tmp_path, api.credentials().server)) as client:
-        api.fail("get", Refuse(403, "cannot get resource leases", "Forbidden"))
-        with pytest.raises(ForbiddenError, match=r"get leases.coordination.k8s.io ns/nodewall: cannot get"):
-            await client.lease("nodewall", "ns")
+        api.fail("patch", Refuse(403, "cannot patch resource events", "Forbidden"))
+        with pytest.raises(ForbiddenError, match=r"patch events ns/e: cannot patch"):
+            await client.write_event(EVENT)
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
@@ -98,7 +72,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         file = kubeconfig(tmp_path, api.credentials().server)
     async with login("me", file) as client:
         with pytest.raises(UnreachableError):
-            await client.lease("nodewall", "ns")
+            await client.write_event(EVENT)
 
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:

@@ -7,54 +7,19 @@ Errors are those of ``kube.errors``.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgspec
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
 from nodewall.kube.errors import Call, CredentialsError, NotFoundError, UnreachableError, refusal
 from nodewall.kube.http import APPLY, JSON, Target
-from nodewall.kube.resource import EVENTS, LEASES, Resource
-from nodewall.kube.wire import ApiResource, Decoder, ObjectMeta, decode
+from nodewall.kube.resource import EVENTS, Resource
+from nodewall.kube.wire import ApiResource, Decoder, decode
 
 REQUEST_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A ``coordination.k8s.io/v1 Lease``. Times are for people; who measures a lease uses a monotonic clock.
-
-    ``version`` is its resourceVersion, "" for one that is to be created.
-    """
-
-    holder: str
-    seconds: int
-    acquired: datetime
-    renewed: datetime
-    transitions: int = 0
-    version: str = ""
-
-
-class LeaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """``spec`` on the wire; everything may be absent in a lease that somebody else made."""
-
-    holder_identity: str | None = None
-    lease_duration_seconds: int | None = None
-    acquire_time: datetime | None = None
-    renew_time: datetime | None = None
-    lease_transitions: int | None = None
-
-
-class StoredLease(msgspec.Struct, frozen=True):
-    """The object on the wire."""
-
-    metadata: ObjectMeta
-    spec: LeaseSpec = LeaseSpec()
 
 
 class Client:
@@ -75,26 +40,6 @@ class Client:
         """Create the core/v1 Event, or replace the one of this name: ``EventSink`` of ``telemetry.events``."""
         metadata = event["metadata"]
         await self._apply(Target(EVENTS, metadata["name"], metadata["namespace"]), event, force=True)
-
-    async def lease(self, name: str, namespace: str, *, seconds: float = REQUEST_SECONDS) -> Lease | None:
-        """The lease, None when there is none."""
-        target = Target(LEASES, name, namespace)
-        call = Call("get", str(target))
-        try:
-            answer = await self._ask(call, "GET", target.path, seconds=seconds)
-        except NotFoundError:
-            return None
-        return _lease(answer, call)
-
-    async def write_lease(self, name: str, namespace: str, lease: Lease, *, seconds: float = REQUEST_SECONDS) -> Lease:
-        """Create or replace; ``ConflictError`` when somebody wrote since ``lease.version``. Returns what is stored."""
-        target = Target(LEASES, name, namespace)
-        method, verb, path = (
-            ("PUT", "update", target.path) if lease.version else ("POST", "create", LEASES.path(namespace))
-        )
-        call = Call(verb, str(target))
-        query = {"fieldManager": self._manager}
-        return _lease(await self._ask(call, method, path, query, (_lease_body(target, lease), JSON), seconds), call)
 
     async def _apply(self, target: Target, body: Mapping[str, Any], *, force: bool) -> None:
         query = {"fieldManager": self._manager, "force": str(force).lower()}
@@ -122,7 +67,6 @@ class Client:
         path: str,
         query: Mapping[str, str] | None = None,
         content: tuple[Any, str] = (None, JSON),
-        seconds: float = REQUEST_SECONDS,
     ) -> bytes:
         body, content_type = content
         try:
@@ -134,7 +78,7 @@ class Client:
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
-                _request_timeout=seconds,  # the library waits for ever otherwise
+                _request_timeout=REQUEST_SECONDS,  # the library waits for ever otherwise
             )
             async with response:
                 answer: bytes = await response.read()
@@ -176,40 +120,3 @@ def _in_cluster(configuration: Configuration) -> bool:
     except ConfigException:
         return False
     return True
-
-
-def _lease(answer: bytes, call: Call) -> Lease:
-    stored = decode(LEASE_DECODER, answer, call)
-    spec, never = stored.spec, datetime.fromtimestamp(0, UTC)
-    return Lease(
-        holder=spec.holder_identity or "",
-        seconds=spec.lease_duration_seconds or 0,
-        acquired=spec.acquire_time or never,
-        renewed=spec.renew_time or never,
-        transitions=spec.lease_transitions or 0,
-        version=stored.metadata.resourceVersion,
-    )
-
-
-LEASE_DECODER = msgspec.json.Decoder(StoredLease)
-
-
-def _lease_body(target: Target, lease: Lease) -> dict[str, Any]:
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": target.name, "namespace": target.namespace}
-        | ({"resourceVersion": lease.version} if lease.version else {}),
-        "spec": {
-            "holderIdentity": lease.holder,
-            "leaseDurationSeconds": lease.seconds,
-            "acquireTime": _micro_time(lease.acquired),
-            "renewTime": _micro_time(lease.renewed),
-            "leaseTransitions": lease.transitions,
-        },
-    }
-
-
-def _micro_time(when: datetime) -> str:
-    """MicroTime on the wire has six digits, no more and no fewer."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -180,6 +180,12 @@ class Session:
         call = Call("create", resource.title)
         return await self._write(call, "POST", resource.path(namespace), query, (body, JSON))
 
+    async def replace(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        """Put this in the object's place; ``ConflictError`` when it is not at the resourceVersion that it states."""
+        return await self._write(
+            Call("update", str(target)), "PUT", target.path, {"fieldManager": manager}, (body, JSON)
+        )
+
     async def delete(self, target: Target, uid: str = "") -> None:
         """Remove an object; with ``uid`` only this very one (else ``ConflictError``). One that is gone is fine."""
         preconditions = {"preconditions": {"uid": uid}} if uid else {}
