@@ -125,11 +125,6 @@ class Tally:
         self._fresh: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
 
-    @property
-    def known(self) -> Hits:
-        """The last reading."""
-        return self._known
-
     def accounted(self, logged: Collection[str]) -> dict[str, int]:
         """Of the last reading what has been recorded or told of. Who begins with this counts from there."""
         return {rule: self._known.get(rule, 0) - self._fresh.get(rule, 0) - self._owed.get(rule, 0) for rule in logged}
