@@ -130,7 +130,7 @@ class Flowlog:
             try:
                 await asyncio.Event().wait()
             finally:
-                group.drain()
+                group.finish()
         raise AssertionError("an event that nobody sets was set")
 
     def _took(self, record: Logged) -> None:

@@ -20,6 +20,7 @@ BUFFER = 1 << 20
 BUDGET = 0.004
 PAUSE = 0.016
 """Seconds: a fifth of one processor at most, and never the loop for longer than ``BUDGET`` and one datagram."""
+FAREWELL = 0.5
 _ANSWER = 5.0
 
 
@@ -31,7 +32,7 @@ class Group:
     """
 
     def __init__(self, number: int, copied: int, took: Callable[[Logged], None], missed: Callable[[int], None]) -> None:
-        self._took, self._missed = took, missed
+        self._number, self._took, self._missed = number, took, missed
         self._last = -1
         self._resume: asyncio.TimerHandle | None = None
         self._socket = open_socket(NETLINK_NETFILTER)
@@ -55,9 +56,12 @@ class Group:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def drain(self) -> None:
-        """Take what has come so far, for ``BUDGET`` at most."""
-        self._read()
+    def finish(self) -> None:
+        """Let go of the group, and take what has come for us until then, for ``FAREWELL`` at most."""
+        self._socket.send(nflog.unbinding(self._number))
+        end = asyncio.get_running_loop().time() + FAREWELL
+        while not self._read() and asyncio.get_running_loop().time() < end:
+            pass
 
     def _listen(self) -> None:
         self._resume = None

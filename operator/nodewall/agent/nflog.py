@@ -12,7 +12,7 @@ from nodewall.agent.netlink import ACK, REQUEST, attribute, message
 
 _SUBSYSTEM = 4 << 8
 _PACKET, CONFIG = _SUBSYSTEM | 0, _SUBSYSTEM | 1
-_BIND, _COPY_PACKET, _WITH_SEQUENCE = 1, 2, 1
+_BIND, _UNBIND, _COPY_PACKET, _WITH_SEQUENCE = 1, 2, 2, 1
 _CFG_COMMAND, _CFG_MODE, _CFG_BUFFER, _CFG_TIMEOUT, _CFG_THRESHOLD, _CFG_FLAGS = 1, 2, 3, 4, 5, 6
 _HEADER, _TIMESTAMP, _PAYLOAD, _PREFIX, _SEQUENCE = 1, 3, 9, 10, 12
 _LOCAL_IN = 1
@@ -59,6 +59,11 @@ def binding(group: int, copied: int) -> bytes:
         attribute(_CFG_FLAGS, pack(">H", _WITH_SEQUENCE)),
     )
     return message(CONFIG, REQUEST | ACK, b"".join(body))
+
+
+def unbinding(group: int) -> bytes:
+    """The request that lets go of the group. What the kernel has collected for us, it hands over first."""
+    return message(CONFIG, REQUEST, bytes((0, 0)) + pack(">H", group) + attribute(_CFG_COMMAND, bytes((_UNBIND,))))
 
 
 def records(datagram: bytes) -> Iterator[Logged]:
