@@ -16,7 +16,14 @@ from tests.truth.nodes import Nodes, nodes
 
 pytestmark = pytest.mark.kernel
 
-_TABLES = (Settings(), Settings(), Settings(strict=Strict(7)), Settings(guard=Guard()))
+_TABLES = (
+    Settings(),
+    Settings(strict=Strict(7)),
+    Settings(guard=Guard()),
+    Settings(fold_from=0),
+    Settings(fold_from=0, fold_limit=6),
+)
+"""Ways to draw a table. None of them changes a verdict on a packet between addresses that somebody has."""
 _BIG = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 

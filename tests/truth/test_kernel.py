@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import pytest
 
+from nodewall.render import Settings
 from tests.truth.case import Case, Probe
 from tests.truth.cases import ALL
 from tests.truth.flows import flows_of
@@ -14,10 +15,11 @@ from tests.truth.reading import state_of
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.parametrize("settings", [Settings(), Settings(fold_from=0)], ids=["rules", "folded"])
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_kernel_agrees_with_the_table(case: Case, cluster: Nodes) -> None:
+def test_kernel_agrees_with_the_table(case: Case, settings: Settings, cluster: Nodes) -> None:
     state = state_of(case)
-    cluster.program(state)
+    cluster.program(state, settings)
     sent = [(probe, flow) for probe in case.parsed_probes() for flow in flows_of(state, probe)]
     got: dict[Probe, list[bool]] = defaultdict(list)
     for (probe, _), verdict in zip(sent, cluster.verdicts(state, [flow for _, flow in sent]), strict=True):

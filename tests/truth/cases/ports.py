@@ -172,6 +172,25 @@ CASES = (
         """,
     ),
     Case(
+        "single ports and ranges beside peers of every form",
+        (9, 35),
+        TWO_NODES,
+        policy(
+            "p",
+            f"{{{WEB}, ingress: [{{from: [{{podSelector: {{matchLabels: {{app: client}}}}}},"
+            " {ipBlock: {cidr: 203.0.113.0/24}}], ports: [{port: 80}, {port: 90, endPort: 99}, {port: 53,"
+            " protocol: UDP}]}, {from: [{namespaceSelector: {matchLabels: {team: green}}}],"
+            " ports: [{port: 200, endPort: 201}]}]}",
+        ),
+        """
+        a/near a/far ip:203.0.113.7 -> a/web 80 90 95 99 53/UDP : allow
+        a/near a/far ip:203.0.113.7 -> a/web 81 89 100 80/UDP 95/UDP 53 200 : deny
+        b/near b/web -> a/web 200 201 : allow
+        b/near b/web -> a/web 80 90 199 202 200/UDP : deny
+        ip:203.0.114.7 -> a/web 80 90 200 : deny
+        """,
+    ),
+    Case(
         "ranges that nearly touch stay apart",
         (35,),
         TWO_NODES,
