@@ -35,10 +35,13 @@ def bypasses(found: Surroundings, switches: Switches) -> list[str]:
 
 
 def _bridged(found: Surroundings, switches: Switches) -> Iterator[str]:
-    """Packets between two pods on one bridge reach the hooks only by br_netfilter (semantics 48)."""
+    """Packets between two pods on one bridge reach the hooks only by br_netfilter (semantics 48).
+
+    IPv6 always: pods that were given no address of it reach each other by link-local ones.
+    """
     for index, addresses in found.behind().items():
         link = found.links[index]
-        families = sorted({6 if ":" in address else 4 for address in addresses})
+        families = sorted({6, *(6 if ":" in address else 4 for address in addresses)})
         off = [family for family in families if not switches.on(link.name, family)]
         if link.kind == BRIDGE and off:
             yield _bridge_message(link, off, loaded=switches.everywhere is not None)

@@ -54,21 +54,27 @@ COMMON: Mapping[tuple[str, int], tuple[str | Prefix, ...]] = {
     ("daddr", 4): (Prefix("224.0.0.0", 3),),
     ("daddr", 6): (Prefix("ff00::", 8), LINK_LOCAL),
 }
-"""Unspecified, link-local, multicast and broadcast: nobody's rights can be had with them."""
+"""Unspecified, link-local, multicast and broadcast: nobody's rights can be had with them. No rule can speak of a
+link-local address either, so what else such an address could do is closed: see ``_link_local``."""
 
 _LINK = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
 
 
-def draw(ruleset: NodeRuleSet, draft: Draft) -> None:
+def draw(ruleset: NodeRuleSet, draft: Draft, *, closes_node: bool = False) -> None:
+    """``closes_node``: some pod's rules deny it something of its own node."""
     before = tuple(_before(draft))
     sources = tuple(_unlisted("saddr", ruleset, draft))
     destinations = tuple(_unlisted("daddr", ruleset, draft))
     judged = (*_dispatches("egress", "saddr"), *_dispatches("ingress", "daddr"))
     stamps = tuple(_stamp(draft))
-    draft.chain(Chain("forward", (*before, *sources, *destinations, *judged, *stamps), Hook("forward", PRIORITY)))
+    between = tuple(_link_local(draft, ("saddr", "daddr")))
+    forward = (*before, *between, *sources, *destinations, *judged, *stamps)
+    draft.chain(Chain("forward", forward, Hook("forward", PRIORITY)))
     # The node talks to itself over lo, with addresses that may lie in the guard's scope.
     arriving = tuple(replace(rule, statements=(NOT_LOOPBACK, *rule.statements)) for rule in sources)
-    draft.chain(Chain("input", (*before, *arriving, *_dispatches("host", "saddr"), *stamps), Hook("input", PRIORITY)))
+    to_node = tuple(_link_local(draft, ("saddr",))) if closes_node else ()
+    judged = (*arriving, *_dispatches("host", "saddr"))
+    draft.chain(Chain("input", (*before, *to_node, *judged, *stamps), Hook("input", PRIORITY)))
 
 
 def _before(draft: Draft) -> Iterator[table.Rule]:
@@ -110,6 +116,17 @@ def _spoofed_chain(draft: Draft) -> str:
 def _of_consequence(end: str, family: int) -> tuple[Is, ...]:
     """Not one of the addresses that no pod owns and every pod uses."""
     return tuple(Is(Payload(IP[family], end), address, negated=True) for address in COMMON[end, family])
+
+
+def _link_local(draft: Draft, ends: Iterable[str]) -> Iterator[table.Rule]:
+    """From or to a pod by an address that every pod has and no rule set lists: nobody could be judged by it.
+
+    Two pods on a bridge would reach each other, and a pod its node, past every policy. Routers do not forward it.
+    """
+    links = draft.settings.pod_links
+    for end in ends if links else ():
+        by_pod = Is(Meta(LINK_OF[end]), _links("podlinks", links, draft))
+        yield rule(Is(Payload("ip6", end), LINK_LOCAL), by_pod, Count(draft.counter(UNLISTED)), DROP)
 
 
 def _links(name: str, links: Iterable[str], draft: Draft) -> SetRef:

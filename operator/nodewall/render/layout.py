@@ -9,7 +9,7 @@ from itertools import product
 from typing import TypeVar, cast
 
 from nodewall.model.errors import BadInputError
-from nodewall.model.policy import Direction, Tier
+from nodewall.model.policy import Action, Direction, Tier
 from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, RuleClass
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
@@ -82,8 +82,13 @@ class _Rendering:
             for entry in (EGRESS, INGRESS, HOST):
                 self._maps.append(self._dispatch(entry, owners, family))
         draft = Draft(self._settings, self._refs)
-        base.draw(self._ruleset, draft)
+        base.draw(self._ruleset, draft, closes_node=self._closes_node())
         return self._assembled([draft.fragment(), *(fragment for _, fragment in self._drawn.values())])
+
+    def _closes_node(self) -> bool:
+        """Whether a rule denies some pod anything of its own node."""
+        hosts = (judged for name, (judged, _) in self._drawn.items() if name.startswith(HOST.chain))
+        return any(rule.action is Action.DENY for judged in hosts for rule in judged.rules)
 
     def _local(self, owners: Mapping[str, Endpoint], family: int) -> None:
         """All local addresses, and the pairs that mean a pod itself: nft cannot compare two fields of a packet."""
