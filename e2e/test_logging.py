@@ -4,12 +4,16 @@ Real packets, both directions, on one node and across, both families, TCP, UDP a
 """
 
 import json
+import os
 import socket
+import struct
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +24,11 @@ from e2e.cluster import Pod, Scene, reference
 from e2e.command import run
 from e2e.components import Installation
 from e2e.local import LocalCluster
+from e2e.manifests import HttpProbe
 from e2e.policies import network_policy, port
 from e2e.probe import Endpoint, Probe, Verdict, tcp, udp
-from e2e.table import Table, await_table
+from e2e.processes import Process
+from e2e.table import Table, await_table, compare
 from e2e.verdicts import Flow, Record, Verdicts, flow_of, flow_of_probe
 from e2e.waiting import until
 
@@ -370,3 +376,66 @@ def test_an_agent_that_restarts_tells_of_what_it_missed(
     until("all of it told", lambda: told(verdicts, rule_id) >= while_away + since, within=30)
     if end == "stop":
         assert told(verdicts, rule_id) == while_away + since
+
+
+def syn_flood(cluster: LocalCluster, pod: Pod, target: str, *, seconds: float, rate: int) -> int:
+    """SYNs of ever new connections to ever new ports from 1000 on, so many a second; returns how many."""
+    source = pod.addresses[0]
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, *map(socket.inet_aton, (source, target)))
+
+    def send() -> int:
+        sent, begun = 0, time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+            while (passed := time.monotonic() - begun) < seconds:
+                for _ in range(int(passed * rate) - sent):
+                    ports = struct.pack(">HH", 1024 + sent % 60000, 1000 + sent % 60000)
+                    sender.sendto(head + ports + struct.pack(">IIBBHHH", sent, 0, 0x50, 2, 1024, 0, 0), (target, 0))
+                    sent += 1
+                time.sleep(0.001)  # gives the rate, hides nothing
+        return sent
+
+    return netns.inside(cluster.namespace_of(pod), send)
+
+
+def resident(process: Process) -> int:
+    """Bytes of memory that the agent of this process group has."""
+    pages = [
+        int((path / "statm").read_text().split()[1])
+        for path in Path("/proc").iterdir()
+        if path.name.isdigit() and os.getpgid(int(path.name)) == process.identity.pid
+    ]
+    return max(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_flood_changes_no_verdict_and_costs_no_memory(
+    pods: Scene, engine: Installation, local_cluster: LocalCluster
+) -> None:
+    """10,000 denied SYNs a second for three seconds, each another flow, at the highest rate of records there is."""
+    server, agent = pods.pods["x/server"], engine.on("agent", "node-1")
+    logging = {"verdicts": ["Deny"], "rate": 1000, "burst": 1000}
+    wide = [{"tcp": {"destinationPort": {"range": {"start": 1000, "end": 65535}}}}]
+    closed = rule(INGRESS, "Deny", "flooded", [*wide, *ports(81)], logging=logging)
+    spec = {"priority": 10, "podSelector": {"matchLabels": {"role": "server"}}, "ingress": [closed]}
+    kind = {"apiVersion": "nodewall.io/v1alpha1", "kind": "ExtendedNetworkPolicy"}
+    verdicts = Verdicts(engine.of("agent"))
+    pods.apply(kind | {"metadata": {"name": "flooded", "namespace": "x"}, "spec": spec})
+    table = Table.of(pods.endpoints("x/near", "x/far"), [tcp(80), tcp(81)], targets=pods.endpoints("x/server"))
+    table = table.closed(port=tcp(81))
+    await_table(pods.cluster.prober, table)
+    rule_id = the_rule(verdicts, "flooded")
+    assert agent.process
+    memory, begun = resident(agent.process), time.monotonic()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        flooding = beside.submit(
+            syn_flood, local_cluster, pods.pods["x/near"], server.addresses[0], seconds=3.0, rate=10_000
+        )
+        while not flooding.done():
+            assert not compare(pods.cluster.prober, table).wrong()
+            assert agent.http_status(HttpProbe("127.0.0.1", 9811, "/healthz")) == 200
+    assert flooding.result() >= 29_000
+    assert hits(local_cluster, "node-1", rule_id) >= flooding.result()
+    until("all of it told", lambda: told(verdicts, rule_id) >= hits(local_cluster, "node-1", rule_id), within=40)
+    assert told(verdicts, rule_id) == hits(local_cluster, "node-1", rule_id)
+    records = sum(record["count"] for record in verdicts.all() if record["rule_id"] == rule_id)
+    assert records <= 1000 + 1000 * (time.monotonic() - begun)
+    assert resident(agent.process) - memory < 16 << 20
