@@ -153,6 +153,21 @@ def test_a_damaged_saved_rule_set_is_not_used(namespace: str, tmp_path: Path) ->
     on_node(namespace, tmp_path, work)
 
 
+@pytest.mark.parametrize("extra", [(), ("--established=Strict",)])
+def test_a_disk_that_takes_nothing_degrades_and_stops_nothing(
+    extra: tuple[str, ...], namespace: str, tmp_path: Path
+) -> None:
+    async def work(node: Node) -> None:
+        node.publish(content("10.0.2.1"))
+        await node.start("--state-directory=/dev/null/state", *extra)
+        await until(node.applied, "the rule set is applied all the same")
+        await until(lambda: node.condition("Degraded").get("reason") == "RuleSetUnsaved", "it says so")
+        assert "cannot be saved" in node.condition("Degraded")["message"]
+        assert not [line for line in node.log if "exception" in line]
+
+    on_node(namespace, tmp_path, work)
+
+
 MISSING = {
     "permission": (Refuse(403, "forbidden", "Forbidden"), "does not let us watch NodeRuleSets"),
     "token": (Refuse(401, "Unauthorized", "Unauthorized"), "does not accept our token"),

@@ -10,6 +10,7 @@ from nodewall.agent import decide, report
 from nodewall.agent.decide import Finding, Reason, State
 from nodewall.agent.report import Reporter, status
 from nodewall.agent.setup import Setup
+from nodewall.api.status import NodeRuleSetStatus
 from nodewall.kube.clock import SystemClock
 from nodewall.kube.errors import Call, NotFoundError, UnreachableError
 from tests.agent.rulesets import content, ruleset
@@ -47,7 +48,6 @@ CASES = {
     "waiting": (fresh(table=True), "Waiting"),
     "unusable": (decide.unusable(in_force(ruleset(1)), decide.Observed("u1", 2), "why"), "RuleSetUnusable"),
     "restored": (decide.read(in_force(ruleset(5)), ruleset(4), NOW), "RuleSetRestored"),
-    "not yet": (decide.read(in_force(ruleset(1)), ruleset(2), NOW), "Waiting"),
 }
 
 
@@ -56,6 +56,23 @@ def test_not_in_force(state: State, reason: str) -> None:
     applied, degraded = condition(state, "Applied"), condition(state, "Degraded")
     assert (applied["status"], applied["reason"]) == ("False", reason)
     assert (degraded["status"], degraded["reason"]) == ("True", reason)
+
+
+def test_a_change_on_its_way_is_not_in_force_and_degrades_nothing() -> None:
+    state = decide.read(in_force(ruleset(1)), ruleset(2), NOW)
+    applied, degraded = condition(state, "Applied"), condition(state, "Degraded")
+    assert (applied["status"], applied["reason"], applied["message"]) == (
+        "False",
+        "Applying",
+        "generation 2 is being applied",
+    )
+    assert degraded["status"] == "False"
+
+
+def test_the_status_has_the_shape_of_the_definition() -> None:
+    for state in (fresh(), in_force(ruleset(3)), *(state for state, _ in CASES.values())):
+        said = {key: value for key, value in status(state, [], AT).items() if value is not None}
+        assert msgspec.to_builtins(msgspec.convert(said, NodeRuleSetStatus)) == said
 
 
 def test_a_refusal_gives_the_kernels_reason() -> None:

@@ -59,6 +59,7 @@ class Reason(StrEnum):
 
     APPLIED = "Applied"
     WAITING = "Waiting"
+    APPLYING = "Applying"
     KERNEL_REFUSED = "KernelRefused"
     KERNEL_UNAVAILABLE = "KernelUnavailable"
     HEALTHY = "Healthy"

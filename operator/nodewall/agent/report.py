@@ -58,19 +58,28 @@ def conditions(state: State) -> list[Condition]:
 
 
 def weaknesses(state: State) -> list[Finding]:
-    """Everything that keeps this node from enforcing as it should, the worst first."""
+    """Everything that keeps this node from enforcing as it should, the worst first. A change on its way is none."""
     drift = state.drift and state.drift.who and _drift(state)
-    unapplied = _unapplied(state)
-    return [finding for finding in (unapplied, drift, *state.findings) if finding]
+    return [finding for finding in (_obstacle(state), drift, *state.findings) if finding]
 
 
 def _unapplied(state: State) -> Finding | None:
     """Why the newest NodeRuleSet is not in force, or None when it is."""
+    return _obstacle(state) or _on_its_way(state)
+
+
+def _obstacle(state: State) -> Finding | None:
     if state.trouble or state.refusal:
         return state.trouble or state.refusal
-    if state.applied is None or state.wanted != state.applied.ruleset:
+    if state.applied is None:
         return Finding(Reason.WAITING, "no NodeRuleSet has been applied since the agent started")
     return None
+
+
+def _on_its_way(state: State) -> Finding | None:
+    if state.wanted is None or state.applied is None or state.wanted == state.applied.ruleset:
+        return None
+    return Finding(Reason.APPLYING, f"generation {state.wanted.generation} is being applied")
 
 
 def _applied(state: State) -> Finding:

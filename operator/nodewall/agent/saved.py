@@ -56,7 +56,7 @@ class Saved:
         """The newest generation of connections that may be in the kernel, or None when it is not known."""
         try:
             return int((self.directory / COUNTER).read_text())
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
 
     def reserve(self, generation: int) -> None:
