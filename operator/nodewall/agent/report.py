@@ -154,9 +154,13 @@ class Reporter:
             self._news.set()
 
     def remember(self, uid: str, source: bytes) -> None:
-        """The NodeRuleSet came with a status; that of another object with the same name counts for nothing."""
-        if uid != self._uid:
-            self._uid, self._written = uid, recall(source)
+        """The NodeRuleSet came with a status. One that is not ours (edited by hand, or of a restored backup) is written
+        again; that of another object with the same name counts for nothing.
+        """
+        found = recall(source)
+        if uid == self._uid and self._state.observed and _said(found) != _said(self._written):
+            self._news.set()
+        self._uid, self._written = uid, found
 
     async def run(self) -> NoReturn:
         """Until cancelled. No failure ends this."""
