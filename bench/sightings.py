@@ -1,0 +1,62 @@
+"""When each NodeRuleSet changed, as somebody sees it who watches them beside the agents."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+from e2e.api import Api
+
+PATH = "/apis/nodewall.io/v1alpha1/noderulesets"
+# Not parsed as JSON: this runs beside what it measures. Keys are in alphabetical order.
+_NAME = re.compile(rb'"name":"([^"]+)","(?:ownerReferences|resourceVersion)":')
+_GENERATION = re.compile(rb'"generation":(\d+)')
+
+
+class Sightings:
+    """``times``: (monotonic seconds, node) of each new content, in order."""
+
+    def __init__(self, api: Api) -> None:
+        self.times: list[tuple[float, str]] = []
+        self._generations: dict[str, int] = {}
+        self._connection = api.connect()
+        self._thread = threading.Thread(target=self._follow, args=(dict(api.headers),), daemon=True)
+        self._thread.start()
+
+    def between(self, start: float, end: float) -> float | None:
+        """When the last change in that span was seen; None without one."""
+        return max((at for at, _ in self.times if start < at <= end), default=None)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._thread.join(5)
+
+    def _follow(self, headers: dict[str, str]) -> None:
+        query = urlencode({"watch": "1", "timeoutSeconds": "3600"})
+        self._connection.timeout = None
+        try:
+            self._connection.request("GET", f"{PATH}?{query}", headers=headers)
+            for line in self._connection.getresponse():
+                self._note(time.monotonic(), line)
+        except (OSError, ValueError, AttributeError):
+            return  # closed under its feet, which is how it ends
+
+    def _note(self, at: float, line: bytes) -> None:
+        name, generation = _NAME.search(line), _GENERATION.search(line)
+        if name is None or generation is None:
+            return
+        node, number = name[1].decode(), int(generation[1])
+        if self._generations.get(node) != number:
+            self._generations[node] = number
+            self.times.append((at, node))
+
+
+@contextmanager
+def sightings(api: Api) -> Iterator[Sightings]:
+    made = Sightings(api)
+    try:
+        yield made
+    finally:
+        made.close()
