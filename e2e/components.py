@@ -254,8 +254,8 @@ def _rule_sets(cluster: LocalCluster) -> list[Object]:
 
 
 def _nodes_for(workload: Workload, cluster: LocalCluster) -> list[str]:
-    """A DaemonSet is on every node, our Deployment has one replica, on the first."""
-    return list(cluster.nodes) if workload.kind == "DaemonSet" else list(cluster.nodes)[:1]
+    """A DaemonSet is on every node; the replicas of our Deployment are on one node each, as their affinity demands."""
+    return list(cluster.nodes) if workload.kind == "DaemonSet" else list(cluster.nodes)[: workload.replicas]
 
 
 def _make_pod(cluster: LocalCluster, workload: Workload, node: str) -> Object:

@@ -26,7 +26,8 @@ _INSTANCE = pytest.StashKey[Instance]()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what takes a cluster once per kind of cluster."""
     if "cluster" in metafunc.fixturenames:
-        kinds = ["remote"] if _kubeconfig() else list(DATAPATHS)
+        only = metafunc.definition.get_closest_marker("datapath")
+        kinds = ["remote"] if _kubeconfig() else list(only.args if only else DATAPATHS)
         metafunc.parametrize("cluster", kinds, indirect=True, scope="session")
 
 

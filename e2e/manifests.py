@@ -32,6 +32,7 @@ class Workload:
     namespace: str
     name: str
     template: Object
+    replicas: int = 1
 
     @property
     def service_account(self) -> str:
@@ -126,7 +127,8 @@ def _files(directory: Path) -> list[Path]:
 
 def _workload(doc: Object) -> Workload:
     metadata = doc["metadata"]
-    return Workload(doc["kind"], metadata["namespace"], metadata["name"], doc["spec"]["template"])
+    spec = doc["spec"]
+    return Workload(doc["kind"], metadata["namespace"], metadata["name"], spec["template"], spec.get("replicas", 1))
 
 
 def _environment(container: Object, pod: Object, fixed_env: Mapping[str, str]) -> dict[str, str]:

@@ -103,9 +103,9 @@ def test_workloads_are_found_in_all_documents(tmp_path: Path) -> None:
         "spec: {template: {spec: {serviceAccountName: s}}}\n---\n"
     )
     (tmp_path / "a.yml").write_text(
-        "kind: Deployment\nmetadata: {name: c, namespace: n}\nspec: {template: {spec: {}}}\n"
+        "kind: Deployment\nmetadata: {name: c, namespace: n}\nspec: {replicas: 2, template: {spec: {}}}\n"
     )
     (tmp_path / "README.md").write_text("kind: Deployment")
-    found = [(each.kind, each.name, each.service_account) for each in read_workloads(tmp_path)]
-    assert found == [("Deployment", "c", "default"), ("DaemonSet", "d", "s")]
+    found = [(each.kind, each.name, each.service_account, each.replicas) for each in read_workloads(tmp_path)]
+    assert found == [("Deployment", "c", "default", 2), ("DaemonSet", "d", "s", 1)]
     assert has_manifests(tmp_path)

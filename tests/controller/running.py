@@ -35,7 +35,9 @@ async def running(api: FakeApi) -> AsyncIterator[Listing]:
     counters = Metrics(metrics.CONTROLLER, "test")
     listing = Listing()
     async with connect(api.credentials(), timeouts=Timeouts(request=5.0)) as session:
-        parts = Controller(session, Settings(), counters, Reporter("nodewall-controller", "test"), QuickClock())
+        reporter = Reporter("nodewall-controller", "test")
+        parts = Controller(session, Settings(), counters, reporter, QuickClock(), lambda: float("inf"))
+        parts.lead(True)
         task = asyncio.create_task(parts.run(listing))
         try:
             yield listing

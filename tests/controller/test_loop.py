@@ -116,7 +116,7 @@ def encode(rule_set: NodeRuleSet) -> Encoded:
 async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
     """The loop at work on these nodes, each published as "" before."""
     compiler, api, watcher = Compiler(), Api(), Watcher()
-    publisher = Publisher(api, encode)
+    publisher = Publisher(api, encode, lambda: True)
     loop = Loop(compiler, publisher, watcher, QuickClock(), pace)
     for name in nodes:
         publisher.saw(name, Published("uid", "", "u1"))

@@ -50,6 +50,7 @@ class Stage:
         self.reporting = Reporting(
             self.store, self.survey, self.api, self.notices.append, clock, lambda: "2026-01-01T00:00:00Z"
         )
+        self.reporting.lead(True)
         self.store.node("n1", Node("n1"))
 
     def policy(self, name: str) -> None:

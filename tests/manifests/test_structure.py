@@ -7,6 +7,7 @@ import pytest
 
 from nodewall import __version__
 from nodewall.api.kinds import RESOURCES
+from nodewall.controller.election import NAME as LEASE
 from nodewall.controller.options import HEALTH as CONTROLLER_HEALTH
 from tests.manifests.documents import CRDS, MANIFESTS, Document, documents, pod_spec, the
 
@@ -16,6 +17,7 @@ BUILT_IN_GROUPS = {
     "rbac.authorization.k8s.io/v1",
     "apiextensions.k8s.io/v1",
     "admissionregistration.k8s.io/v1",
+    "policy/v1",
 }
 WORKLOADS = [("Deployment", "nodewall-controller"), ("DaemonSet", "nodewall-agent")]
 READ = {"get", "list", "watch"}
@@ -86,9 +88,27 @@ def test_the_agent_is_on_every_node() -> None:
     assert "affinity" not in spec
 
 
-def test_one_controller_writes() -> None:
+def test_two_controllers_on_two_nodes_and_never_a_third() -> None:
     deployment = the("Deployment", "nodewall-controller")["spec"]
-    assert (deployment["replicas"], deployment["strategy"]["type"]) == (1, "Recreate")
+    assert (deployment["replicas"], deployment["strategy"]["type"]) == (2, "RollingUpdate")
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    affinity = pod_spec("Deployment", "nodewall-controller")["affinity"]
+    (apart,) = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert (apart["topologyKey"], apart["labelSelector"]) == ("kubernetes.io/hostname", deployment["selector"])
+
+
+def test_one_controller_at_a_time_is_evicted() -> None:
+    budget = the("PodDisruptionBudget", "nodewall-controller")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == the("Deployment", "nodewall-controller")["spec"]["selector"]
+
+
+def test_the_lease_is_in_the_namespace_of_the_controllers() -> None:
+    (container,) = pod_spec("Deployment", "nodewall-controller")["containers"]
+    variables = {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in container["env"]}
+    assert variables == {"POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name"}
+    named = [rule["resourceNames"] for rule in the("Role", "nodewall-controller")["rules"] if "resourceNames" in rule]
+    assert named == [[LEASE]]
 
 
 @pytest.mark.parametrize(("kind", "name"), WORKLOADS)

@@ -78,6 +78,7 @@ class Loop:
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
+        self._cold: set[str] = set()
         self._open = self._busy = False
         self.progress = Progress()
 
@@ -85,6 +86,17 @@ class Loop:
     def next_batch(self) -> int:
         """Number of the batch that has everything fed so far in it."""
         return self.progress.batch + self._busy + bool(self._changes)
+
+    @property
+    def warm(self) -> bool:
+        """Whether the rule set of every node has been made once."""
+        return self._open and not self._cold
+
+    def take_over(self) -> None:
+        """From now on it is for us to write: every node's object is compared with what it ought to be."""
+        if self._open:
+            self._mark_all()
+            self._wake.set()
 
     def feed(self, changes: Iterable[Change]) -> None:
         """The cluster changed."""
@@ -101,11 +113,14 @@ class Loop:
         self._wake.set()
 
     async def run(self, listed: asyncio.Event) -> None:
-        """Publish. Nothing is written before ``listed`` is set: every input has been mirrored as a whole."""
+        """Publish. Nothing is written before ``listed`` is set: every input has been mirrored as a whole.
+
+        Who does not lead (see ``Publisher``) makes the rule sets all the same, and is as far as the one who does.
+        """
         await listed.wait()
         await self._take_in()
-        for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
-            self._mark(node, urgent=False)
+        self._mark_all()
+        self._cold = set(self._nodes)
         self._open = True
         async with asyncio.TaskGroup() as writes:
             while True:
@@ -114,6 +129,10 @@ class Loop:
                 for node in self._schedule.take(self._clock.monotonic()):
                     self._begin(node, writes)
                 self._watcher.waiting(len(self._schedule))
+
+    def _mark_all(self) -> None:
+        for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
+            self._mark(node, urgent=False)
 
     async def _sleep(self) -> None:
         """Until something is due or has changed."""
@@ -164,6 +183,7 @@ class Loop:
         self._schedule.mark(node, now, urgent=urgent)
 
     def _begin(self, name: str, writes: asyncio.TaskGroup) -> None:
+        self._cold.discard(name)
         since = self._since.pop(name, self._clock.monotonic())
         node = self._nodes.get(name)
         batch = self.progress.batch

@@ -10,15 +10,18 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 from nodewall import __version__
 from nodewall.compile.changes import Change
 from nodewall.compile.incremental import Compiler
 from nodewall.compile.settings import Settings
-from nodewall.controller import mirror, options, rulesets
+from nodewall.controller import election, mirror, options, rulesets
+from nodewall.controller.election import Connect, Election
+from nodewall.controller.fence import Fenced, Remaining
 from nodewall.controller.handlers import Shell
 from nodewall.controller.loop import Loop
 from nodewall.controller.mirror import AnyReflector
@@ -32,7 +35,8 @@ from nodewall.kube import credentials
 from nodewall.kube.clock import Clock, SystemClock, backoff
 from nodewall.kube.credentials import Credentials
 from nodewall.kube.errors import CredentialsError
-from nodewall.kube.http import Session, connect
+from nodewall.kube.http import Session, Timeouts, connect
+from nodewall.kube.lease import ApiLease
 from nodewall.kube.resource import Resource
 from nodewall.model.cluster import Pod
 from nodewall.model.errors import BadInputError, NodewallError
@@ -90,11 +94,32 @@ async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
         session = await stack.enter_async_context(connect(found, user_agent=f"{COMPONENT}/{__version__}"))
         host = environ.get("POD_NAME") or socket.gethostname()
         settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
-        parts = Controller(session, settings, counters, Reporter(COMPONENT, host), clock)
+        candidacy = Election(_identity(environ), _lease(chosen, environ))
+        parts = Controller(session, settings, counters, Reporter(COMPONENT, host), clock, candidacy.remaining)
         shell = Shell(parts.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
+        await stack.enter_async_context(candidacy.standing(parts.lead))
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(candidacy.watch(), name="lease")
             tasks.create_task(shell.run(), name="kopf")
             tasks.create_task(parts.run(progress), name="controller")
+
+
+def _identity(environ: Mapping[str, str]) -> str:
+    """Who we are as a candidate. A pod runs us once at a time, so after a crash its lease is still ours."""
+    return environ.get("POD_NAME") or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+def _lease(chosen: Options, environ: Mapping[str, str]) -> Connect:
+    """A session of its own, with short limits: a renewal that hangs is worth nothing."""
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[ApiLease]:
+        found = await _credentials(chosen, environ, SystemClock())
+        limits = Timeouts(connect=2.0, request=3.0)
+        async with connect(found, timeouts=limits, user_agent=f"{COMPONENT}/{__version__}") as session:
+            yield ApiLease(session, election.NAME, environ.get("POD_NAMESPACE") or found.namespace, election.NAME)
+
+    return connected
 
 
 async def _credentials(chosen: Options, environ: Mapping[str, str], clock: Clock) -> Credentials:
@@ -112,45 +137,56 @@ async def _credentials(chosen: Options, environ: Mapping[str, str], clock: Clock
 
 
 class Listing:
-    """Which kinds have been mirrored as a whole; until all have been, nothing is published and we are not ready."""
+    """Which kinds have been mirrored as a whole, and whether all of it is compiled.
+
+    Until all have been, nothing is published; until all is, we are not ready.
+    """
 
     def __init__(self) -> None:
         self._reflectors: dict[Resource, AnyReflector] = {}
+        self._warm: Callable[[], bool] = lambda: False
         self.done = asyncio.Event()
 
-    async def watch(self, reflectors: Mapping[Resource, AnyReflector]) -> None:
-        """Returns when everything is listed."""
-        self._reflectors = dict(reflectors)
+    async def watch(self, reflectors: Mapping[Resource, AnyReflector], warm: Callable[[], bool]) -> None:
+        """Returns when everything is listed. ``warm``: whether every rule set has been compiled."""
+        self._reflectors, self._warm = dict(reflectors), warm
         for reflector in reflectors.values():
             await reflector.synced.wait()
         self.done.set()
 
     def missing(self) -> list[str]:
-        """What is not listed yet."""
+        """What is not listed, or not compiled, yet. Who stands by is as ready as who leads."""
         if not self._reflectors:
             return ["there is no way to the API server yet"]
         late = [each.title for each, reflector in self._reflectors.items() if not reflector.synced.is_set()]
-        return [f"{title} have not been listed yet" for title in late]
+        if late or self._warm():
+            return [f"{title} have not been listed yet" for title in late]
+        return ["not every rule set has been compiled yet"]
 
 
 class Controller:
     """The parts of a running controller, all but kopf."""
 
     def __init__(
-        self, session: Session, settings: Settings, counters: Metrics, reporter: Reporter, clock: Clock
+        self,
+        session: Session,
+        settings: Settings,
+        counters: Metrics,
+        reporter: Reporter,
+        clock: Clock,
+        remaining: Remaining,
     ) -> None:
-        self._session, self._metrics, self._clock = session, counters, clock
-        self._events = EventWriter(ApiEvents(session), Deduplication(reporter), counters)
+        self._session, self._metrics, self._clock, self._remaining = session, counters, clock, remaining
+        writer = Fenced(session, remaining)
+        self._events = EventWriter(ApiEvents(writer), Deduplication(reporter), counters)
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
-        self._publisher = Publisher(rulesets.ApiRuleSets(session), rulesets.encode)
-        self._nodes = Nodes(self._tell, clock)
+        self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads)
+        self._nodes = Nodes(self._tell, self._leads, clock)
         publishing = Publishing(counters, self._tell, self._progressed)
         self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
         self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes, clock)
-        self._reporting = Reporting(
-            self._store, self._survey, ApiStatus(session), self._events.note, clock, _rfc3339_now
-        )
+        self._reporting = Reporting(self._store, self._survey, ApiStatus(writer), self._note, clock, _rfc3339_now)
 
     async def run(self, listing: Listing) -> None:
         """Until cancelled."""
@@ -163,9 +199,24 @@ class Controller:
             tasks.create_task(self._nodes.run(), name="nodes")
             tasks.create_task(self._loop.run(listing.done), name="loop")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
-            await listing.watch(reflectors)
+            await listing.watch(reflectors, lambda: self._loop.warm)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
+
+    def lead(self, leads: bool) -> None:
+        """Whether it is for us to write from now on; told again of each new tenure."""
+        log.info("leading: what is out of date is written" if leads else "standing by: another controller writes")
+        self._metrics.set(metrics.LEADS, leads)
+        self._reporting.lead(leads)
+        if leads:
+            self._loop.take_over()
+
+    def _leads(self) -> bool:
+        return self._remaining() > 0
+
+    def _note(self, notice: Notice) -> None:
+        if self._leads():
+            self._events.note(notice)
 
     # -- what the mirrors and kopf tell
 
@@ -202,7 +253,7 @@ class Controller:
         node = self._store.state.nodes.get(name)
         if node is not None:
             subject = Subject("v1", "Node", name, uid=node.uid)
-            self._events.note(Notice(subject, finding.severity, finding.reason, finding.message))
+            self._note(Notice(subject, finding.severity, finding.reason, finding.message))
 
     def _progressed(self) -> None:
         self._reporting.touch_all()

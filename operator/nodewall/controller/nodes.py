@@ -23,8 +23,8 @@ LATE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 """Between two looks at all nodes: reports of thousands of them come in at once."""
 
-_WAITING = "Waiting"
-"""An agent that has just started; one that never gets further is late."""
+_ON_THE_WAY = {"Waiting", "Applying"}
+"""An agent that has just started, or has a new rule set in hand; one that never gets further is late."""
 
 _REASONS = {"Drift": Reason.NODE_DRIFTED}
 """Of a condition, as the reason of an Event; any other is ``NODE_DEGRADED``."""
@@ -50,11 +50,11 @@ def reported(published: Published) -> Finding | None:
     """What the agent says is wrong; None when it says nothing of the kind."""
     found = {each.type: each for each in published.conditions}
     applied, degraded = found.get("Applied"), found.get("Degraded")
-    if applied is not None and applied.status == "False" and applied.reason != _WAITING:
+    if applied is not None and applied.status == "False" and applied.reason not in _ON_THE_WAY:
         # The other condition names this reason first, and whatever else is wrong after it.
         said = degraded if degraded is not None and degraded.reason == applied.reason else applied
         return _warning(Reason.RULE_SET_NOT_APPLIED, said)
-    if degraded is not None and degraded.status == "True" and degraded.reason != _WAITING:
+    if degraded is not None and degraded.status == "True" and degraded.reason not in _ON_THE_WAY:
         return _warning(_REASONS.get(degraded.reason, Reason.NODE_DEGRADED), degraded)
     return None
 
@@ -126,10 +126,10 @@ class Troubles:
 
 
 class Nodes:
-    """``saw`` at any time; ``run`` tells until it is cancelled."""
+    """``saw`` at any time; ``run`` tells until it is cancelled, while ``leads`` says that it is for us to tell."""
 
-    def __init__(self, tell: Callable[[str, Finding], None], clock: Clock) -> None:
-        self._tell, self._clock = tell, clock
+    def __init__(self, tell: Callable[[str, Finding], None], leads: Callable[[], bool], clock: Clock) -> None:
+        self._tell, self._leads, self._clock = tell, leads, clock
         self._troubles = Troubles()
         self._news = asyncio.Event()
 
@@ -142,7 +142,7 @@ class Nodes:
         """Until cancelled."""
         while True:
             self._news.clear()
-            for node, finding in self._troubles.due(self._clock.monotonic()):
+            for node, finding in self._troubles.due(self._clock.monotonic()) if self._leads() else ():
                 self._tell(node, finding)
             await self._clock.sleep(PAUSE_SECONDS)
             await self._until_due()

@@ -62,6 +62,8 @@ class Step(StrEnum):
     REMOVE = "remove"
     REFUSE = "refuse"
     """Too large: the last good one stays."""
+    STAND_BY = "stand by"
+    """It is for another controller to write."""
 
 
 def next_step(node: Node, wanted: Encoded, there: Published | None) -> Step:
@@ -102,10 +104,13 @@ class Result:
 
 
 class Publisher:
-    """Brings rule sets to the API. ``published`` mirrors what is there, and is kept by its reflector (``saw``)."""
+    """Brings rule sets to the API. ``published`` mirrors what is there, and is kept by its reflector (``saw``).
 
-    def __init__(self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded]) -> None:
-        self._api, self._encode = api, encode
+    While ``leads`` says no, everything is done but the writing, and what others write is theirs to answer for.
+    """
+
+    def __init__(self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded], leads: Callable[[], bool]) -> None:
+        self._api, self._encode, self._leads = api, encode, leads
         self._published: dict[str, Published] = {}
         self._wanted: dict[str, tuple[str, str]] = {}
 
@@ -118,8 +123,12 @@ class Publisher:
         """The API has this object now, or none. False when it is not what was published last."""
         if published is None:
             self._published.pop(name, None)
+        else:
+            self._published[name] = published
+        if not self._leads():
+            return True
+        if published is None:
             return name not in self._wanted
-        self._published[name] = published
         return self._wanted.get(name) == (published.content, published.owner)
 
     async def publish(self, node: Node, rule_set: NodeRuleSet) -> Result:
@@ -132,6 +141,9 @@ class Publisher:
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
             raise OversizedError(node.name, len(wanted.spec))
+        if not self._leads():
+            self._wanted.pop(node.name, None)
+            return Result(Step.STAND_BY, wanted.digest)
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted)
@@ -142,6 +154,8 @@ class Publisher:
         """There is no such node any more: neither may there be its object. :raises ApiError: see ``RuleSetApi``."""
         self._wanted.pop(name, None)
         there = self._published.get(name)
+        if not self._leads():
+            return Result(Step.STAND_BY)
         if there is None:
             return Result(Step.LEAVE)
         await self._api.remove(name, there.uid)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from nodewall.api.kinds import BY_KIND
 from nodewall.compile.changes import Change, Input
+from nodewall.controller.fence import Writer
 from nodewall.controller.progress import Progress
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.controller.selection import Selections, conflicts
@@ -21,7 +22,7 @@ from nodewall.controller.status import Facts, PolicyStatus, Type, as_written, as
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError, NotFoundError
-from nodewall.kube.http import Session, Target
+from nodewall.kube.http import Target
 from nodewall.kube.resource import Resource
 from nodewall.model.cluster import Pod
 from nodewall.model.policy import Kind, PolicyRef, Tier, TierPolicy
@@ -144,6 +145,16 @@ class Reporting:
         self._failures: dict[PolicyRef, int] = {}
         self._wake = asyncio.Event()
         self._stale, self._next_round = False, 0.0
+        self._leads = False
+
+    def lead(self, leads: bool) -> None:
+        """Whether it is for us to say anything. Who begins to looks at everything, and trusts what the API has."""
+        self._leads = leads
+        if not leads:
+            return
+        self._written.clear()
+        for ref in self._store.policies:
+            self.touch(ref)
 
     def touch(self, ref: PolicyRef) -> None:
         """Look at this policy soon."""
@@ -177,7 +188,7 @@ class Reporting:
                 await asyncio.sleep(0)
 
     async def _sleep(self) -> None:
-        instants = [self._schedule.wakes_at(), self._next_round if self._stale else None]
+        instants = [self._schedule.wakes_at(), self._next_round if self._stale and self._leads else None]
         at = min((each for each in instants if each is not None), default=None)
         timeout = None if at is None else max(at - self._clock.monotonic(), 0)
         try:
@@ -189,7 +200,7 @@ class Reporting:
 
     async def _begin_round(self) -> None:
         started = self._clock.monotonic()
-        if not self._stale or started < self._next_round:
+        if not self._leads or not self._stale or started < self._next_round:
             return
         self._stale = False
         breath, spent = Breath(self._clock), 0.0
@@ -205,6 +216,9 @@ class Reporting:
         stored = self._store.policies.get(ref)
         if stored is None:
             self._forget(ref)
+            return
+        if not self._leads:
+            self._settle(ref)
             return
         self._announce(stored)
         status = None if ref.kind is Kind.NETWORK_POLICY else self._news(ref)
@@ -290,14 +304,14 @@ def _conflict(status: PolicyStatus) -> str:
 
 
 class ApiStatus:
-    """``StatusApi`` over a session."""
+    """``StatusApi`` at the API server."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     async def write(self, ref: PolicyRef, status: Mapping[str, Any]) -> None:
         """See ``StatusApi``."""
         kind = BY_KIND[ref.kind]
         body = {"apiVersion": kind.api_version, "kind": ref.kind, "metadata": {"name": ref.name}, "status": status}
         resource = Resource(kind.group, kind.version, kind.plural, kind.namespaced)
-        await self._session.apply(Target(resource, ref.name, ref.namespace, "status"), body, MANAGER)
+        await self._writer.apply(Target(resource, ref.name, ref.namespace, "status"), body, MANAGER)

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from nodewall.api import ruleset
+from nodewall.controller.fence import Writer
 from nodewall.controller.publish import MANAGER, Condition, Encoded, Published
-from nodewall.kube.http import Session, Target
+from nodewall.kube.http import Target
 from nodewall.kube.resource import NODE_RULE_SETS
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import NodeRuleSet
@@ -80,10 +81,10 @@ def _content(spec: Any) -> str:
 
 
 class ApiRuleSets:
-    """``nodewall.controller.publish.RuleSetApi`` over a session."""
+    """``nodewall.controller.publish.RuleSetApi`` at the API server."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     async def write(self, node: Node, wanted: Encoded) -> Published:
         """See ``RuleSetApi``."""
@@ -93,12 +94,12 @@ class ApiRuleSets:
             "metadata": {"name": node.name, "ownerReferences": [_owner(node)]},
             "spec": msgspec.Raw(wanted.spec),
         }
-        meta = await self._session.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
+        meta = await self._writer.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
         return Published(meta.uid, wanted.digest, node.uid)
 
     async def remove(self, name: str, uid: str) -> None:
         """See ``RuleSetApi``."""
-        await self._session.delete(Target(NODE_RULE_SETS, name), uid)
+        await self._writer.delete(Target(NODE_RULE_SETS, name), uid)
 
 
 def _owner(node: Node) -> dict[str, str]:

@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from nodewall.controller.fence import Writer
 from nodewall.controller.nodes import Finding
 from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
-from nodewall.kube.http import Session, Target
+from nodewall.kube.http import Target
 from nodewall.kube.reflector import Identity
 from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES, EVENTS, Collection
 from nodewall.telemetry import metrics
@@ -32,16 +33,16 @@ Tell = Callable[[str, Finding], None]
 
 
 class ApiEvents:
-    """``EventSink`` over a session."""
+    """``EventSink`` at the API server."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     async def write_event(self, event: Mapping[str, object]) -> None:
         """See ``EventSink``."""
         metadata = event["metadata"]
         assert isinstance(metadata, Mapping)  # noqa: S101 - for the type checker
-        await self._session.apply(Target(EVENTS, metadata["name"], metadata["namespace"]), event, EVENT_MANAGER)
+        await self._writer.apply(Target(EVENTS, metadata["name"], metadata["namespace"]), event, EVENT_MANAGER)
 
 
 class Publishing:
@@ -67,8 +68,10 @@ class Publishing:
 
     def published(self, node: str, result: Result, seconds: float) -> None:
         """See ``Watcher``."""
-        self._metrics.add(metrics.PUBLISHES, _OUTCOMES[result.step])
         self._fits(node, fits=True)
+        if result.step is Step.STAND_BY:
+            return
+        self._metrics.add(metrics.PUBLISHES, _OUTCOMES[result.step])
         if result.step is Step.REMOVE:
             self._metrics.add(metrics.REMOVALS)
             log.info("removed the rule set of a node that is gone", extra={"fields": {"node": node}})

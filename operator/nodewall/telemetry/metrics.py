@@ -128,6 +128,7 @@ MIRRORED: Final = Gauge("nodewall_controller_objects", "Objects mirrored from th
 SYNCED: Final = Gauge(
     "nodewall_controller_synced", "1 when every input has been listed; before that nothing is published"
 )
+LEADS: Final = Gauge("nodewall_controller_leads", "1 while this process is the one that writes")
 POLICIES: Final = Gauge(
     "nodewall_controller_policies", "Policies by whether they are accepted as written", (Acceptance,)
 )
@@ -185,6 +186,7 @@ CONTROLLER: Final[tuple[Metric, ...]] = (
     WATCH_EVENTS,
     MIRRORED,
     SYNCED,
+    LEADS,
     POLICIES,
     DIRTY_NODES,
     COMPILE_SECONDS,
