@@ -284,8 +284,10 @@ class EventWriter:
     async def _until_something_is_due(self) -> None:
         next_due = self._deduplication.next_due()
         wait = None if next_due is None else max(next_due - self._clock(), _SHORTEST_PAUSE)
+        # Not wait_for: on 3.11 it swallows a cancellation that arrives together with the event (python/cpython#86296).
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._noted.wait(), wait)
+            async with asyncio.timeout(wait):
+                await self._noted.wait()
 
 
 def _event(key: Notice, seen: Seen, reporter: Reporter) -> dict[str, Any]:
