@@ -1,9 +1,10 @@
 """The verbs, each importing its half only when it runs; the one place where everything is put together.
 
 ``agent``, ``controller`` and ``cleanup`` are handed their arguments as they are, before anything else is imported: a
-node does not pay for the command line of people. The other verbs need no cluster.
+node does not pay for the command line of people. The other verbs need no cluster, or ask one that runs.
 
-Exit codes: 0 done (``why``: allowed), 1 failed (``why``: denied), 2 what was given cannot be used, 3 a mistake of ours.
+Exit codes: 0 done (``why``: allowed, ``status``: in force), 1 failed (denied, not in force), 2 what was given cannot be
+used (a file, a name, the way to the cluster), 3 a mistake of ours.
 """
 
 import os
@@ -54,7 +55,7 @@ def _run(arguments: list[str]) -> int:
         module, function, _ = _HALVES[arguments[0]]
         run: Callable[[Sequence[str], Mapping[str, str]], int] = getattr(import_module(module), function)
         return run(arguments[1:], os.environ)
-    return _offline(arguments)
+    return _for_people(arguments)
 
 
 _HALVES = {
@@ -70,8 +71,8 @@ def _say(message: str) -> None:
     print(f"nodewall: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the user's terminal
 
 
-def _offline(arguments: list[str]) -> int:
-    """The verbs that need no cluster."""
+def _for_people(arguments: list[str]) -> int:
+    """All other verbs."""
     code, text = _ask(arguments)
     sys.stdout.write(text)
     sys.stdout.flush()
@@ -82,7 +83,7 @@ def _ask(arguments: list[str]) -> Outcome:
     from typer import Abort
 
     try:
-        outcome = _app()(arguments or ["--help"], prog_name="nodewall", standalone_mode=False)
+        outcome = _app()(arguments or ["--help"], prog_name=_program(), standalone_mode=False)
     except Abort:
         raise KeyboardInterrupt from None
     except Exception as error:
@@ -93,8 +94,16 @@ def _ask(arguments: list[str]) -> Outcome:
     return outcome if isinstance(outcome, tuple) else (outcome or DONE, "")
 
 
+def _program() -> str:
+    """How we were called: ``kubectl nodewall`` finds the program of that name."""
+    name = Path(sys.argv[0]).name
+    return name.replace("-", " ", 1) if name.startswith("kubectl-") else "nodewall"
+
+
 def _app() -> "typer.Typer":
     import typer
+
+    from nodewall.live import verbs
 
     app = typer.Typer(
         name="nodewall",
@@ -120,16 +129,29 @@ def _app() -> "typer.Typer":
     ) -> Outcome:
         return _render(file, json)
 
-    @app.command(help="Say whether traffic is allowed, and which policy and rule decide.")
+    @app.command(help="Say whether traffic is allowed, and by which policy and rule: in files, or in the cluster.")
     def why(
         source: Annotated[str, typer.Argument(metavar="FROM", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
         destination: Annotated[str, typer.Argument(metavar="TO", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
         port: Annotated[str, typer.Option(metavar="PORT/PROTOCOL", help="Like 5432/TCP, http, icmp/8 or ip/47.")],
-        file: Annotated[list[str], several],
-        output: Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to answer.")] = "text",
+        file: Annotated[list[str] | None, several] = None,
+        output: verbs.Form = "text",
         via_service: Annotated[bool, typer.Option("--via-service", help="The traffic came through a Service.")] = False,
+        kubeconfig: verbs.Kubeconfig = None,
+        context: verbs.Context = "",
     ) -> Outcome:
-        return _why(file, (source, destination, port, via_service), output)
+        verbs.check_form(output)
+        question = (source, destination, port, via_service)
+        return _why(file, question, output) if file else verbs.why((kubeconfig, context), question, output)
+
+    @app.command(help="In the agent's pod: show which policies decide how often on this node.")
+    def top(
+        rules: Annotated[bool, typer.Option("--rules", help="A line for each rule.")] = False,
+        output: verbs.Form = "text",
+        state_directory: Annotated[Path, typer.Option(metavar="DIR", help="The agent's.")] = Path("/var/lib/nodewall"),
+    ) -> Outcome:
+        verbs.check_form(output)
+        return _top(state_directory, rules, output)
 
     @app.command(help="Print the custom resource definitions.")
     def crds(
@@ -143,6 +165,7 @@ def _app() -> "typer.Typer":
     def version() -> Outcome:
         return _version()
 
+    verbs.add(app)
     for verb, (_, _, purpose) in _HALVES.items():
         app.command(verb, help=purpose)(lambda: (UNEXPECTED, ""))  # listed by --help only; _run takes these before
     return app
@@ -246,18 +269,22 @@ def _render(name: str, as_json: bool) -> Outcome:
 
 def _why(names: list[str], question: tuple[str, str, str, bool], output: str) -> Outcome:
     from nodewall.evaluate import as_object, ask, explain
+    from nodewall.live.verbs import json
 
-    if output not in ("text", "json"):
-        raise BadInputError(f"{output!r} must be text or json", path="--output")
     source, destination, port, via_service = question
     answers = ask(_load(names).state, source, destination, port, via_service=via_service)
     code = DONE if all(one.allowed for one in answers) else DENIED
     if output == "json":
-        import msgspec
-
-        encoded = msgspec.json.encode([as_object(one) for one in answers])
-        return code, msgspec.json.format(encoded, indent=2).decode() + "\n"
+        return code, json([as_object(one) for one in answers])
     return code, "\n\n".join(explain(one) for one in answers) + "\n"
+
+
+def _top(state_directory: Path, rules: bool, output: str) -> Outcome:
+    from nodewall.agent import top
+    from nodewall.live.verbs import json
+
+    found = top.read(state_directory, by_rule=rules)
+    return DONE, json(top.as_objects(found)) if output == "json" else top.text(found, by_rule=rules)
 
 
 def _crds(directory: Path | None) -> Outcome:

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-FOLDERS = ("model", "api", "compile", "render", "evaluate", "kube", "telemetry", "controller", "agent")
+FOLDERS = ("model", "api", "compile", "render", "evaluate", "kube", "telemetry", "controller", "agent", "live")
 CORE = ("model", "api", "compile", "render", "evaluate")
 
 ALLOWED = {
@@ -36,6 +36,8 @@ ALLOWED = {
 BREACHES = [
     ("layers", "agent.a", "nodewall.controller"),
     ("layers", "controller.a", "nodewall.agent"),
+    ("layers", "live.a", "nodewall.controller"),
+    ("layers", "agent.b", "nodewall.live"),
     ("layers", "kube.a", "nodewall.telemetry"),
     ("layers", "telemetry.a", "nodewall.kube"),
     ("layers", "kube.b", "nodewall.cli"),

@@ -70,11 +70,11 @@ class Names:
 
     @cached_property
     def verdicts(self) -> Mapping[str, Recorded]:
-        """What the table's rules put on record."""
+        """What the table's rules put on record; Pass puts nothing."""
         classes = self.ruleset.classes
         audits = (rule for each in classes for audit in each.audits for rule in audit.rules)
         found = {rule.id: WOULD[rule.action] for rule in audits}
-        found |= {rule.id: _DOES.get(rule.action, Recorded.ACCEPT) for each in classes for rule in each.rules}
+        found |= {rule.id: _DOES[rule.action] for each in classes for rule in each.rules if rule.action in _DOES}
         return found | dict.fromkeys(self.isolations, Recorded.DENY)
 
     def _rules(self) -> Iterator[Rule]:

@@ -4,7 +4,7 @@ Plain on purpose. The offline verbs use it, and the incremental ``Compiler`` is 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nodewall.compile.classes import BoundClass, Subject, bind_class
 from nodewall.compile.groups import GroupKey, PortGroupKey, describe, describe_ports
@@ -25,10 +25,12 @@ def compile_node(state: ClusterState, node: str, settings: Settings = _DEFAULTS)
     return _Compilation(state, settings).node(node)
 
 
-def compile_all(state: ClusterState, settings: Settings = _DEFAULTS) -> dict[str, NodeRuleSet]:
-    """The rule set of every Node of ``state``, by name."""
+def compile_all(
+    state: ClusterState, settings: Settings = _DEFAULTS, nodes: Iterable[str] | None = None
+) -> dict[str, NodeRuleSet]:
+    """The rule set of every Node of ``state``, or of these nodes only, by name."""
     compilation = _Compilation(state, settings)
-    return {name: compilation.node(name) for name in sorted(state.nodes)}
+    return {name: compilation.node(name) for name in sorted(state.nodes if nodes is None else nodes)}
 
 
 class _Compilation:

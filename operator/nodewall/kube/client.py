@@ -5,6 +5,7 @@ are made by path, not through its models: they turn each object twice, and their
 Errors are those of ``kube.errors``.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
+from nodewall.kube.credentials import Credentials, FixedToken
 from nodewall.kube.errors import Call, CredentialsError, NotFoundError, UnreachableError, refusal
 from nodewall.kube.http import APPLY, JSON, Target
 from nodewall.kube.resource import EVENTS, Resource
@@ -99,6 +101,36 @@ async def login(manager: str, kubeconfig: Path | None = None, context: str = "")
     configuration.disable_strict_ssl_verification = True  # for the reason given in kube.credentials
     async with ApiClient(configuration) as api:
         yield Client(api, manager)
+
+
+async def credentials(kubeconfig: Path | None = None, context: str = "") -> Credentials:
+    """How to reach and convince the server, for our own session: what the library made of the kubeconfig.
+
+    A program that the kubeconfig names has been run by then. Raises ``CredentialsError``.
+    """
+    found = await _configuration(kubeconfig, context)
+    file = str(kubeconfig or "kubeconfig")
+    if not found.verify_ssl:
+        raise CredentialsError(file, "insecure-skip-tls-verify", "is refused; give the server's CA instead")
+    _, _, token = str(found.api_key.get("BearerToken", "")).rpartition(" ")
+    server = (found.host or "").rstrip("/")
+    return Credentials(
+        server=server,
+        tls=_tls(found, file) if server.startswith("https:") else None,
+        token=FixedToken(token),
+        server_name=found.tls_server_name or "",
+    )
+
+
+def _tls(found: Configuration, file: str) -> ssl.SSLContext:
+    try:
+        tls = ssl.create_default_context(cafile=found.ssl_ca_cert)
+        if found.cert_file:
+            tls.load_cert_chain(found.cert_file, found.key_file)
+    except OSError as error:  # ssl.SSLError is one of these
+        raise CredentialsError(file, "certificates", f"cannot be used: {error}") from error
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # for the reason given in kube.credentials
+    return tls
 
 
 async def _configuration(kubeconfig: Path | None, context: str) -> Configuration:

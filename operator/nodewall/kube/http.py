@@ -164,6 +164,19 @@ class Session:
                 for line in splitter.feed(chunk):
                     yield _event(line, call)
 
+    async def lines(self, target: Target, query: Mapping[str, str], *, follow: bool) -> AsyncGenerator[bytes, None]:
+        """The lines of a text, such as a pod's log; with ``follow`` for as long as the server goes on.
+
+        Half a line at the end is dropped.
+        """
+        timeout = aiohttp.ClientTimeout(sock_connect=self._timeouts.connect) if follow else self._request_timeout()
+        request = Request(Call("get", str(target)), "GET", target.path, query, timeout, accept="*/*")
+        splitter = LineSplitter()
+        async with self._answer(request) as response:
+            async for chunk in response.content.iter_any():
+                for line in splitter.feed(chunk):
+                    yield line
+
     async def apply(self, target: Target, body: object, manager: str, *, force: bool = True) -> ObjectMeta:
         """Server-side apply: creates or updates, and owns the fields that ``body`` (JSON bytes, or encodable) names."""
         query = {"fieldManager": manager, "force": str(force).lower()}

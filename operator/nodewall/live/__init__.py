@@ -1,0 +1,1 @@
+"""The verbs that ask a running cluster, with the rights of whoever asks."""

@@ -1,0 +1,153 @@
+"""What the cluster is now: every object that a rule set is compiled from, and what the nodes have made of it."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from nodewall.api import parsed, ruleset
+from nodewall.api.kinds import RESOURCES
+from nodewall.api.kinds import Resource as Readable
+from nodewall.api.parsed import Parsed
+from nodewall.kube import resource as places
+from nodewall.kube.errors import NotFoundError
+from nodewall.kube.http import Session
+from nodewall.kube.resource import NODE_RULE_SETS, Resource
+from nodewall.model.cluster import ClusterState
+from nodewall.model.errors import NodewallError
+from nodewall.model.policy import PolicyRef
+from nodewall.model.ruleset import NodeRuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """A NodeRuleSet object: what the controller has written, and what the agent says of it.
+
+    ``content`` None: it cannot be read, and ``problem`` says why. ``unapplied`` and ``degraded`` are the agent's words,
+    "" when all is well.
+    """
+
+    content: NodeRuleSet | None
+    digest: str = ""
+    applied_digest: str = ""
+    unapplied: str = ""
+    degraded: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """``refused`` are the problems of policies as they are written, in words."""
+
+    state: ClusterState
+    reports: Mapping[str, NodeReport] = field(default_factory=dict)
+    refused: Mapping[PolicyRef, tuple[str, ...]] = field(default_factory=dict)
+
+
+async def read(session: Session) -> Cluster:
+    """Every input, and every NodeRuleSet. Raises ApiError: what cannot be read could make any answer wrong."""
+    *inputs, reports = await asyncio.gather(*(_input(session, each) for each in RESOURCES), _reports(session))
+    state = await asyncio.to_thread(
+        _state, {found.kind: parsed for found, parsed in zip(RESOURCES, inputs, strict=True)}
+    )
+    return Cluster(state, dict(reports), _refused(inputs))
+
+
+async def read_reports(session: Session) -> dict[str, NodeReport]:
+    """Every NodeRuleSet by node."""
+    return dict(await _reports(session))
+
+
+async def read_who(session: Session) -> ClusterState:
+    """Pods and nodes only: who has which address."""
+    kinds = [each for each in RESOURCES if each.kind in ("Pod", "Node")]
+    found = await asyncio.gather(*(_input(session, each) for each in kinds))
+    return _state({each.kind: parsed for each, parsed in zip(kinds, found, strict=True)})
+
+
+async def _input(session: Session, kind: Readable) -> list[Any]:
+    place = Resource(kind.group, kind.version, kind.plural, kind.namespaced)
+    return [kind.read(each) for each in await _items(session, place)]
+
+
+async def _items(session: Session, place: Resource) -> list[msgspec.Raw]:
+    """All of them; none of a kind that the server does not have."""
+    found: list[msgspec.Raw] = []
+    try:
+        async for page in session.pages(places.Collection(place)):
+            found = [*([] if page.first else found), *page.items]
+    except NotFoundError:
+        if await session.serves(place):
+            raise
+    return found
+
+
+def _state(inputs: Mapping[str, Collection[Parsed[Any]]]) -> ClusterState:
+    def named(kind: str) -> dict[str, Any]:
+        return {each.meta.name: each.value for each in inputs.get(kind, ())}
+
+    def placed(kind: str) -> dict[tuple[str, str], Any]:
+        return {(each.meta.namespace, each.meta.name): each.value for each in inputs.get(kind, ())}
+
+    tiered = ("ExtendedNetworkPolicy", "ClusterExtendedNetworkPolicy", "ClusterNetworkPolicy")
+    return ClusterState(
+        pods=placed("Pod"),
+        namespaces=named("Namespace"),
+        nodes=named("Node"),
+        services=placed("Service"),
+        slices=placed("EndpointSlice"),
+        network_policies=placed("NetworkPolicy"),
+        tier_policies={each.value.ref: each.value for kind in tiered for each in inputs.get(kind, ())},
+    )
+
+
+def _refused(inputs: Collection[Collection[Parsed[Any]]]) -> dict[PolicyRef, tuple[str, ...]]:
+    found = (each for kind in inputs for each in kind if each.problems and hasattr(each.value, "ref"))
+    return {each.value.ref: tuple(map(str, each.problems)) for each in found}
+
+
+# --- NodeRuleSets -----------------------------------------------------------------------------------------------------
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+    message: str = ""
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    applied_digest: str | None = None
+    conditions: list[_Condition] = []
+
+
+class _WithStatus(msgspec.Struct):
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+async def _reports(session: Session) -> list[tuple[str, NodeReport]]:
+    return [report(bytes(each)) for each in await _items(session, NODE_RULE_SETS)]
+
+
+def report(source: bytes) -> tuple[str, NodeReport]:
+    """(node, what there is) of one object's JSON."""
+    body = parsed.decode(source)
+    name = parsed.meta_of(body, namespaced=False).name
+    try:
+        content, digest = ruleset.decode(body), ruleset.stated_digest(body)
+    except NodewallError as error:
+        return name, NodeReport(None, problem=str(error))
+    try:
+        status = msgspec.json.decode(source, type=_WithStatus).status
+    except msgspec.DecodeError:
+        status = _Status()
+    said = {each.type: each for each in status.conditions}
+    applied, degraded = said.get("Applied", _Condition()), said.get("Degraded", _Condition())
+    return name, NodeReport(
+        content,
+        digest,
+        status.applied_digest or "",
+        "" if applied.status == "True" else applied.message or "its agent has said nothing yet",
+        degraded.message if degraded.status == "True" else "",
+    )
