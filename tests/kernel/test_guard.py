@@ -136,6 +136,7 @@ def test_addresses_that_every_pod_uses_are_not_unlisted_pods(checker: Checker, s
     programmed(checker, ruleset(), Settings(guard=Guard(links=("pod0",))))
     destination, port = ("ff02::1", 546) if ":" in source else ("255.255.255.255", 67)
     checker.send([Packet(source, destination, UDP, dport=port, link="pod0")])
+    assert checker.outcomes([Packet("fe80::99", OWN[1], UDP, dport=53, link="pod0")]) == [PASSED]
     assert nft.counters(checker.router.name)["unlisted"] == 0
 
 
