@@ -1,10 +1,13 @@
 """The agent sees the links that its pods are behind, and what would carry their packets around the table."""
 
+import asyncio
+import signal
 from pathlib import Path
 
 import pytest
 
 from e2e import netns
+from nodewall.agent.saved import FILE
 from tests.agent.node import Node, on_node, until
 from tests.agent.rulesets import content
 from tests.agent.test_links import NODE
@@ -46,5 +49,25 @@ def test_links_of_pods_are_found_and_followed(namespace: str, tmp_path: Path) ->
         netns.batch(namespace, ("link add veth2 type veth peer name peer2", "link set veth2 up"))
         netns.batch(namespace, ("route replace 10.0.3.5/32 dev veth2",))
         await until(lambda: '"veth2"' in node.table() and '"veth1"' not in node.table(), "the new link is", 5)
+
+    on_node(namespace, tmp_path, work)
+
+
+def test_a_restart_knows_the_links_at_once(namespace: str, tmp_path: Path) -> None:
+    """Or a pod could use a borrowed or a link-local address between the first table of the run and the second."""
+    netns.batch(namespace, NODE)
+
+    async def work(node: Node) -> None:
+        node.publish(content("10.0.2.1", pods=("10.0.1.10", "10.0.3.5")))
+        await node.start()
+        await until(lambda: '"cni0"' in node.table(), "the link is in the table")
+        await until((tmp_path / "state" / FILE).exists, "the rule set is on disk")
+        await node.stop(signal.SIGKILL)
+        node.nft("add chain inet nodewall of_the_last_run")
+        await node.start()
+        await until(lambda: "of_the_last_run" not in node.table(), "the table is replaced")
+        for _ in range(20):  # until the first look around is over
+            assert '"cni0"' in node.table()
+            await asyncio.sleep(0.1)
 
     on_node(namespace, tmp_path, work)

@@ -21,7 +21,7 @@ from nodewall.agent.reading import reader
 from nodewall.agent.report import Reporter, Status
 from nodewall.agent.saved import Saved
 from nodewall.agent.sentinel import Sentinel
-from nodewall.agent.setup import Setup
+from nodewall.agent.setup import Links, Setup
 from nodewall.agent.surroundings import Lookout
 from nodewall.agent.watch import reflector
 from nodewall.kube import credentials
@@ -81,11 +81,12 @@ class Agent:
         """Until cancelled. Raises NodewallError when a port is taken."""
         pages = web.Pages(self._loop.problems, self._unready, self._metrics.exposition)
         saved = self._load()
+        setup = await asyncio.to_thread(self._setup, saved)
         await self._flowlog.begin(saved.content if saved else None)
         try:
             async with web.serve(pages, self._options.health, self._options.metrics), asyncio.TaskGroup() as tasks:
                 for name, work in (
-                    ("loop", self._loop.run(self._setup(), saved)),
+                    ("loop", self._loop.run(setup, saved)),
                     ("keeper", self._keeper.run()),
                     ("reporter", self._reporter.run()),
                     ("sentinel", self._sentinel.run()),
@@ -97,10 +98,15 @@ class Agent:
         except OSError as error:
             raise NodewallError(f"cannot serve health and metrics: {error}") from error
 
-    def _setup(self) -> Setup:
+    def _setup(self, saved: RuleSet | None) -> Setup:
+        """The first table of this run replaces one that knows its pods' links, so it has to know them as well.
+
+        Blocks.
+        """
         strict = Strict(self._next_generation(), self._options.mark_mask)
         keeps = self._options.established is Established.KEEP
-        return Setup(self._options.new_pods, self._options.pod_cidrs, None if keeps else strict)
+        links = self._lookout.first_links(saved.content) if saved else Links()
+        return Setup(self._options.new_pods, self._options.pod_cidrs, None if keeps else strict, links)
 
     def _next_generation(self) -> int:
         """One that no connection in the kernel carries. Without the file any may; the time makes a hit unlikely."""

@@ -15,6 +15,7 @@ from nodewall.agent.netlink import NETLINK_ROUTE, NetlinkError
 from nodewall.agent.setup import Links
 from nodewall.kube.clock import Clock
 from nodewall.model.address import Address
+from nodewall.model.ruleset import NodeRuleSet
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,17 @@ class Lookout:
         self._inbox, self._clock = inbox, clock
         self._addresses: frozenset[Address] = frozenset()
         self._news = asyncio.Event()
+
+    def first_links(self, content: NodeRuleSet) -> Links:
+        """The links that these pods are behind, who are looked for until others are wanted. Blocks.
+
+        None where links cannot be read, which ``run`` will tell.
+        """
+        self._addresses = frozenset(owners(content))
+        try:
+            return links.pod_links(links.survey(self._addresses))
+        except (NetlinkError, OSError):
+            return Links()
 
     def changed(self, state: State) -> None:
         """The loop's state is another one."""
