@@ -77,8 +77,8 @@ def answer(cluster: Cluster, policy: PolicyRef | None) -> Answer:
 
 
 def _check(cluster: Cluster, policy: PolicyRef) -> None:
-    state = cluster.state
-    if policy in state.tier_policies or (policy.namespace, policy.name) in state.network_policies:
+    local = policy.kind is Kind.NETWORK_POLICY and (policy.namespace, policy.name) in cluster.state.network_policies
+    if local or policy in cluster.state.tier_policies:
         return
     raise BadInputError("there is no such policy in the cluster", subject=str(policy))
 
