@@ -51,6 +51,15 @@ class Message:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message to the kernel, before it has its number."""
+
+    kind: int
+    flags: int
+    payload: bytes
+
+
 def message(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:
     return _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
@@ -159,6 +168,29 @@ class Netlink:
                 if reply.kind == DONE:
                     return replies
                 replies.append(reply)
+
+    def commit(self, requests: Sequence[Request]) -> None:
+        """Send requests as one batch, which the kernel takes as a whole or not at all.
+
+        Raises NetlinkError with the first errno, TimeoutError when no answer comes.
+        """
+        first = self._sequence + 1
+        self._sequence += len(requests)
+        numbered = enumerate(requests, first)
+        # The last one before the end is answered whatever happens, and after everything that fails before it.
+        last = self._sequence - 1
+        self._socket.send(
+            b"".join(
+                message(each.kind, each.flags | (ACK if number == last else 0), each.payload, number)
+                for number, each in numbered
+            )
+        )
+        while True:
+            for reply in messages(self._socket.recv(_RECEIVE)):
+                if reply.kind == ERROR and reply.sequence >= first:
+                    _raise_for(reply)
+                    if reply.sequence == last:
+                        return
 
 
 def _raise_for(reply: Message) -> None:
