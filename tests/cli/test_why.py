@@ -161,6 +161,8 @@ def test_programs_read_the_same(ask: Ask) -> None:
         ("ip:192.168.0.1 prod/db-0 --port 80", 1, "node n1"),
         ("prod/proxy prod/db-0 --port 80", 0, "node n2 is the pod's own node"),
         ("ip:10.0.1.5 prod/db-0 --port 5432", 0, "pod default/web-0"),
+        ("ip:::ffff:10.0.1.5 prod/db-0 --port 5432", 0, "pod default/web-0"),
+        ("ip:FD00:1:0::5 prod/db-0 --port 5432", 0, "pod default/web-0"),
         ("ip:203.0.113.7 prod/proxy --port 80", 0, "nothing is judged"),
         ("prod/db-0 prod/db-0 --port 80", 0, "never leaves the pod"),
         ("prod/db-0 prod/db-0 --port 80 --via-service", 0, "a pod's way to itself"),

@@ -1,7 +1,7 @@
 """One packet, and who sends and receives it."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from nodewall.model.address import Address, family
 from nodewall.model.cluster import ClusterState, Node, Phase, Pod
@@ -128,8 +128,10 @@ def party_of_pod(pod: Pod, wanted_family: int | None) -> Party:
 
 
 def canonical(text: str) -> Address:
-    """The canonical spelling of an address; BadInputError when it is none."""
+    """The canonical spelling; an IPv4 address written as IPv6 is the IPv4 address. BadInputError: it is no address."""
     try:
-        return Address(str(ip_address(text)))
+        found = ip_address(text)
     except ValueError:
         raise BadInputError("is not an IP address", subject=f"ip:{text}") from None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return Address(str(mapped or found))
