@@ -174,14 +174,23 @@ class _Following:
     async def run(self) -> NoReturn:
         """Raises BadInputError or ApiError when there is nothing to follow at first; later that only takes longer."""
         found = await agents(self._session, self._wish)
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                for agent in found:
-                    reader = self._readers.get(agent.pod)
-                    if reader is None or reader.done():
-                        self._readers[agent.pod] = tasks.create_task(self._read(agent))
-                await asyncio.sleep(LOOK_AGAIN)
-                found = await self._agents_now()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._keep_reading(tasks, found)
+        except BaseExceptionGroup as several:
+            if several.subgroup(BrokenPipeError):
+                raise BrokenPipeError from None  # whoever read us has enough
+            raise
+        raise AssertionError("a task without end has ended")
+
+    async def _keep_reading(self, tasks: asyncio.TaskGroup, found: list[Agent]) -> NoReturn:
+        while True:
+            for agent in found:
+                reader = self._readers.get(agent.pod)
+                if reader is None or reader.done():
+                    self._readers[agent.pod] = tasks.create_task(self._read(agent))
+            await asyncio.sleep(LOOK_AGAIN)
+            found = await self._agents_now()
 
     async def _agents_now(self) -> list[Agent]:
         try:

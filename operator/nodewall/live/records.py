@@ -104,7 +104,7 @@ Owner = Callable[[str], str]
 def text(record: Record, owner: Owner, *, coloured: bool) -> str:
     """Time, verdict, who to whom, by whose word; without an end of line."""
     verdict = str(record.get("verdict", "?"))
-    shown = verdict.upper().ljust(12)
+    shown = one_line(verdict.upper()).ljust(12)
     if coloured:
         shown = f"\x1b[{_COLOURS.get(verdict, _WOULD)}m{shown}\x1b[0m"
     clock = str(record.get("time", ""))[11:23]
