@@ -16,7 +16,7 @@ import pytest
 from e2e.api import Object, is_established
 from e2e.controlplane import ControlPlane
 from e2e.waiting import until
-from tests.manifests.conftest import CRD
+from tests.manifests.conftest import CRD, NAMESPACE
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +46,8 @@ def controller(kubeconfig: Path) -> Iterator[Running]:
     argv = [sys.executable, "-m", "nodewall.cli", "controller", "--kubeconfig", str(kubeconfig)]
     argv += ["--health-address", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json"]
     with log.open("w") as stream:
-        process = subprocess.Popen(argv, stderr=stream, stdout=stream, text=True, env=dict(os.environ))
+        env = os.environ | {"POD_NAMESPACE": NAMESPACE}
+        process = subprocess.Popen(argv, stderr=stream, stdout=stream, text=True, env=env)
         try:
             yield Running(process, log)
         finally:
