@@ -1,0 +1,115 @@
+"""What people ask a running cluster: is my policy in force, why is this denied, what is busy on this node."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e import netns
+from e2e.cluster import Scene
+from e2e.components import Installation
+from e2e.local import LocalCluster
+from e2e.policies import INGRESS, deny, ingress, port
+from e2e.probe import tcp
+from e2e.table import Table, await_table
+
+NODEWALL = Path(sys.executable).parent / "nodewall"
+
+
+class Person:
+    """Types verbs, with the administrator's kubeconfig."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._kubeconfig = str(cluster.control_plane.kubeconfig)
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        """(exit code, what was printed)."""
+        command = [str(NODEWALL), *arguments, "--kubeconfig", self._kubeconfig]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def person(local_cluster: LocalCluster) -> Person:
+    return Person(local_cluster)
+
+
+@pytest.fixture
+def pods(policed: Scene) -> Scene:
+    policed.namespace("x")
+    policed.pod("x/server", node=0, role="server")
+    policed.pod("x/far", node=1, role="client")
+    return policed
+
+
+OPEN_80 = ingress("x", "web", {"from": [{"podSelector": {}}], "ports": port(80)}, pods={"role": "server"})
+
+
+def test_a_policy_is_in_force_when_it_is_said_to_be(pods: Scene, person: Person) -> None:
+    """Not a packet before: what is said to be in force is, at the first try."""
+    sources, targets = pods.endpoints("x/far"), pods.endpoints("x/server")
+    for number in (80, 81, 82, 83):
+        rule = {"from": [{"podSelector": {}}], "ports": port(number)}
+        pods.apply(ingress("x", "web", rule, pods={"role": "server"}))
+        code, said = person("status", "netpol/x/web", "--wait", "20")
+        assert code == 0, said
+        assert "NetworkPolicy x/web: in force on 1 of 1 nodes" in said
+        table = Table.of(sources, [tcp(each) for each in (80, 81, 82, 83)], targets=targets)
+        await_table(pods.cluster.prober, table.closed().opened(port=tcp(number)), within=0)
+
+
+def test_where_an_agent_is_away_it_is_not(pods: Scene, person: Person, engine: Installation) -> None:
+    away = engine.on("agent", "node-1")
+    pods.apply(deny("x", INGRESS))
+    assert person("status", "netpol/x/deny-ingress", "--wait", "20")[0] == 0
+    away.stop()
+    try:
+        pods.apply(OPEN_80)
+        code, said = person("status", "netpol/x/web", "--wait", "2")
+        assert code == 1
+        assert "NOT IN FORCE on 0 of 1 nodes" in said
+        assert "node-1" in said
+        code, said = person("status", "netpol/x/deny-ingress")
+        assert (code, "node-2" in said) == (1, True)
+        code, said = person("why", "x/far", "x/server", "--port", "80")
+        assert (code, "ALLOWED" in said) == (0, True)
+        assert "node node-1 does NOT enforce this yet" in said
+        assert "node node-2 enforces this" in said
+    finally:
+        away.start()
+        away.await_ready()
+    assert person("status", "--wait", "20")[0] == 0
+
+
+def test_a_denial_is_explained(pods: Scene, person: Person) -> None:
+    pods.apply(OPEN_80)
+    assert person("status", "netpol/x/web", "--wait", "20")[0] == 0
+    code, said = person("why", "x/far", "x/server", "--port", "81", "-o", "json")
+    (found,) = json.loads(said)
+    assert (code, found["allowed"]) == (1, False)
+    assert {each["name"]: each["enforced"] for each in found["nodes"]} == {"node-1": True, "node-2": True}
+
+
+def test_what_is_busy_on_a_node(pods: Scene, local_cluster: LocalCluster) -> None:
+    pods.apply(OPEN_80)
+    table = Table.of(pods.endpoints("x/far"), [tcp(80), tcp(81)], targets=pods.endpoints("x/server"))
+    await_table(pods.cluster.prober, table.closed(port=tcp(81)))
+    before = busy(local_cluster)
+    pods.cluster.prober.measure(table.probes())
+    after = busy(local_cluster)
+    assert {key: after[key] - before.get(key, 0) for key in ("ingress ingress[0]", "ingress isolation")} == {
+        "ingress ingress[0]": 2,
+        "ingress isolation": 2,
+    }
+
+
+def busy(cluster: LocalCluster) -> dict[str, Any]:
+    """Hits of the policy's rules on node-1, as `top` shows them where the agent runs."""
+    state = cluster.disk_of("node-1") / "var/lib/nodewall"
+    command = [str(NODEWALL), "top", "--rules", "-o", "json", "--state-directory", str(state)]
+    where = netns.argv(cluster.topology.nodes["node-1"].namespace)
+    said = subprocess.run([*where, *command], capture_output=True, text=True, check=True).stdout
+    return {each["rule"]: each["packets"] for each in json.loads(said) if each["policy"] == "NetworkPolicy x/web"}
