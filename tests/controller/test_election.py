@@ -18,7 +18,7 @@ from nodewall.kube.lease import ApiLease, Lease
 from nodewall.kube.resource import LEASES, NODE_RULE_SETS
 from nodewall.kube.wire import ObjectMeta
 from tests.controller.running import until
-from tests.kube.fake_api import FakeApi
+from tests.kube.fake_api import FakeApi, Refuse
 
 TERMS = Terms()
 CALL = Call("update", "lease")
@@ -261,6 +261,24 @@ async def test_what_ends_the_thread_is_not_hidden() -> None:
         with pytest.raises(RuntimeError, match="nobody foresaw this"):
             await election.watch()
         assert election.remaining() == NEVER
+
+
+async def test_a_lease_that_cannot_be_had_is_said_once_and_keeps_us_from_being_ready(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with FakeApi() as api:
+        api.fail("create", Refuse(403, "no", "Forbidden"), times=10_000, resource=LEASES)
+        async with standing(api, "a") as (a, told):
+            await until("tried", lambda: len(api.asked("create")) > 3)
+            (said,) = a.missing()
+            assert "kubectl apply -f manifests/ grants it" in said
+            assert [each.getMessage() for each in caplog.records if "the lease" in each.getMessage()] == [
+                said.replace("the lease cannot be had: ", "cannot have the lease that says who writes: ")
+            ]
+            assert told.leads == []
+            api.heal()
+            await until("leading", lambda: told.leads == [True])
+            assert a.missing() == []
 
 
 # -- the fence

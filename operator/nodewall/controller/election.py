@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from nodewall.controller.lease import Move, Sight, Terms, look, move, released, renewed, taken
+from nodewall.controller.telling import advice
 from nodewall.kube.errors import ApiError, ConflictError, NotFoundError
 from nodewall.kube.lease import Lease
 
@@ -52,15 +53,15 @@ def awake() -> float:
 class Candidate:
     """One candidate: ``step`` does what there is to do, ``release`` ends it.
 
-    ``until`` and ``tenure`` are read by other threads. A tenure ends when its time has run out, whether or not anybody
-    noticed; what was left undone in between is for the next one.
+    ``until``, ``tenure`` and ``trouble`` are read by other threads. A tenure ends when its time has run out, whether or
+    not anybody noticed; what was left undone in between is for the next one.
     """
 
     def __init__(self, me: str, terms: Terms, api: LeaseApi, now: Callable[[], float] = awake) -> None:
         self._me, self._terms, self._api, self._now = me, terms, api, now
         self._sight: Sight | None = None
         self._held: Lease | None = None
-        self._trouble = ""
+        self.trouble = ""
         self.until = NEVER
         self.tenure = 0
 
@@ -72,7 +73,7 @@ class Candidate:
         except (ApiError, TimeoutError) as error:
             self._say(error)
             return self._terms.poll
-        self._trouble = ""
+        self.trouble = ""
         return self._terms.renew if self._held else self._terms.poll
 
     async def release(self) -> None:
@@ -115,9 +116,9 @@ class Candidate:
 
     def _say(self, error: Exception) -> None:
         """Once per kind of trouble: this is tried every second."""
-        text = str(error) or "no answer in time"
-        if text != self._trouble:
-            self._trouble = text
+        text = advice(error) if isinstance(error, ApiError) else "no answer in time"
+        if text != self.trouble:
+            self.trouble = text
             log.warning("cannot have the lease that says who writes: %s", text)
 
 
@@ -134,6 +135,13 @@ class Election:
     def remaining(self) -> float:
         """Seconds for which this process may still write. Any thread may ask."""
         return self._candidate.until - awake() if self._candidate else NEVER
+
+    def missing(self) -> list[str]:
+        """Why this process could not write if nobody else did; nothing while it leads, or knows who does."""
+        if self._candidate is None:
+            return ["nobody has asked for the lease yet"]
+        trouble = self._candidate.trouble
+        return [f"the lease cannot be had: {trouble}"] if trouble and self.remaining() <= 0 else []
 
     @asynccontextmanager
     async def standing(self, changed: Callable[[bool], None]) -> AsyncIterator[None]:

@@ -84,7 +84,8 @@ async def _until_signal(chosen: Options, environ: Mapping[str, str]) -> None:
 async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
     log.info("starting", extra={"fields": {"version": __version__}})
     clock, counters, progress = SystemClock(), Metrics(metrics.CONTROLLER, __version__), Listing()
-    pages = web.Pages(lambda: (), progress.missing, counters.exposition)
+    candidacy = Election(_identity(environ), _lease(chosen, environ))
+    pages = web.Pages(lambda: (), lambda: progress.missing() + candidacy.missing(), counters.exposition)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(web.serve(pages, chosen.health, chosen.metrics))
@@ -94,7 +95,6 @@ async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
         session = await stack.enter_async_context(connect(found, user_agent=f"{COMPONENT}/{__version__}"))
         host = environ.get("POD_NAME") or socket.gethostname()
         settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
-        candidacy = Election(_identity(environ), _lease(chosen, environ))
         parts = Controller(session, settings, counters, Reporter(COMPONENT, host), clock, candidacy.remaining)
         shell = Shell(parts.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
         await stack.enter_async_context(candidacy.standing(parts.lead))
