@@ -180,6 +180,17 @@ async def test_a_lease_that_somebody_deletes_stays_with_its_holder() -> None:
     assert (world.leads(a), a.tenure, b.tenure) == (True, 1, 0)
 
 
+async def test_so_it_does_with_one_who_followed_another() -> None:
+    world = World()
+    a, b = world.candidate("a"), world.candidate("b")
+    await steps(world, 5, a, b)
+    await a.release()
+    await steps(world, 5, b)
+    world.lease = None
+    await steps(world, 30, b, a)
+    assert (world.leads(b), b.tenure, a.tenure) == (True, 1, 1)
+
+
 # -- the thread
 
 
