@@ -29,6 +29,7 @@ MANAGEMENT_BRIDGE = "mgmt0"
 MANAGEMENT_PREFIX = 16
 SERVICE_RANGES = ("10.96.0.0/16", "fd00:10:96::/112")
 _SERVICE_ADDRESS = "10.96.0.1"
+_STARTS = 3
 
 # Those of its loops that need no kubelet and no cloud; the node lifecycle loop would call our nodes unreachable.
 _CONTROLLERS = (
@@ -115,9 +116,21 @@ class ControlPlane:
         return run([str(self.programs["kubectl"]), *args], given=given, env=env)
 
     def start_apiserver(self) -> None:
-        """Start kube-apiserver (again) and wait until it is ready."""
-        self._start("kube-apiserver", _apiserver_arguments(self.pki, self.instance))
-        self._await_ready()
+        """Start kube-apiserver (again) and wait until it is ready.
+
+        One that gives up while it starts is started anew, as a kubelet would: its start hooks have deadlines of their
+        own, which a machine with much else to do can miss. Raises ControlPlaneError after `_STARTS` attempts.
+        """
+        for left in reversed(range(_STARTS)):
+            self._start("kube-apiserver", _apiserver_arguments(self.pki, self.instance))
+            try:
+                self._await_ready()
+            except ControlPlaneError:
+                if not left:
+                    raise
+                self._stop("kube-apiserver", kill=True)
+            else:
+                return
 
     def kill_apiserver(self) -> None:
         """Kill kube-apiserver as a crash would; etcd keeps what it has."""
