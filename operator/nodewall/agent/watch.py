@@ -28,9 +28,12 @@ class Watching:
 
     def __init__(self, inbox: Inbox, counts: Metrics) -> None:
         self._inbox, self._counts = inbox, counts
+        self._is_cut_off = True
 
     def listed(self, _collection: Collection, objects: int) -> None:
-        log.info("connected to the API server", extra={"fields": {"rule_sets": objects}})
+        level = logging.INFO if self._is_cut_off else logging.DEBUG
+        log.log(level, "connected to the API server", extra={"fields": {"rule_sets": objects}})
+        self._is_cut_off = False
         if not objects:
             self._inbox.saw(None)
 
@@ -46,7 +49,12 @@ class Watching:
 
     def failed(self, _collection: Collection, error: ApiError, delay: float) -> None:
         self._count(_ended_by(error))
-        log.warning(_hint(error), extra={"fields": {"error": str(error), "next_try_seconds": round(delay, 1)}})
+        fields = {"error": str(error), "next_try_seconds": round(delay, 1)}
+        if isinstance(error, SilentError):  # any quiet kind's; a dead server is told of by the list that follows
+            log.debug("the watch was silent; asking again", extra={"fields": fields})
+            return
+        self._is_cut_off = True
+        log.warning(_hint(error), extra={"fields": fields})
 
     def refused(self, _collection: Collection, identity: Identity, error: Exception) -> None:
         log.error("a NodeRuleSet cannot be read", extra={"fields": {"name": identity[1], "error": str(error)}})

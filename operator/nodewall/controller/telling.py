@@ -145,7 +145,8 @@ class Mirroring:
         self._count(
             collection, next((reason for kind, reason in known if isinstance(error, kind)), metrics.Cause.FAILED)
         )
-        level = logging.DEBUG if isinstance(error, ExpiredError) else logging.WARNING
+        # A dead server is told of by the list that follows silence; silence alone is any quiet kind's.
+        level = logging.DEBUG if isinstance(error, ExpiredError | SilentError) else logging.WARNING
         log.log(level, "%s", advice(error), extra={"fields": {"next_try_seconds": round(delay, 1)}})
 
     def refused(self, collection: Collection, identity: Identity, error: Exception) -> None:

@@ -6,7 +6,7 @@
     ├── CredentialsError        a kubeconfig, token or certificate that cannot be used: names the file and the field
     └── ApiError                one request failed; says which verb on which resource
         ├── UnreachableError        no answer: refused, reset, TLS, timed out
-        │   └── SilentError         a watch that sent no byte for too long
+        │   └── SilentError         a watch that sent no byte for too long: dead, or only quiet
         ├── BadAnswerError          an answer that is not what the API promises, truncated JSON for one
         └── RefusedError            the server answered, and not with success
             ├── UnauthorizedError   401

@@ -242,7 +242,7 @@ class Session:
             async with response:
                 yield response
         except aiohttp.SocketTimeoutError as error:
-            raise SilentError(request.call, f"no answer from {self._credentials.server} in time") from error
+            raise SilentError(request.call, f"no byte from {self._credentials.server} for too long") from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             raise UnreachableError(request.call, f"{self._credentials.server}: {_told(error)}") from error
 

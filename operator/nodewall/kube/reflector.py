@@ -8,7 +8,8 @@ a resource does not exist.
 
 Two kinds of loss show no error at all, and are looked for:
 
-- A dead connection: no byte for ``Timeouts.silence``, although bookmarks come each minute.
+- A dead connection: no byte for ``Timeouts.silence``. A quiet kind looks the same where the server sends no bookmarks
+  for it (etcd tells it of progress every ten minutes unless set otherwise), so silence never makes the next try later.
 - An etcd restored from a backup: a watch from our resourceVersion, which the server has not reached again, brings
   nothing until it has. A restart of the server comes with it, so after each watch that ended early the place is in
   doubt. A collection of one page is listed anew then, in one request. Before a bigger one resumes, the server is asked
@@ -25,7 +26,15 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from nodewall.kube.clock import Breath, Clock, SystemClock, backoff
-from nodewall.kube.errors import ApiError, BadAnswerError, Call, ExpiredError, InvalidError, NotFoundError
+from nodewall.kube.errors import (
+    ApiError,
+    BadAnswerError,
+    Call,
+    ExpiredError,
+    InvalidError,
+    NotFoundError,
+    SilentError,
+)
 from nodewall.kube.http import PAGE_SIZE, Session
 from nodewall.kube.resource import Collection
 from nodewall.kube.wire import Decoder, WatchEvent, decode
@@ -260,7 +269,8 @@ class Reflector(Generic[K, V]):
         if isinstance(error, START_OVER):
             self._version = ""
         self._doubt = True
-        self._failures += 1
+        # The server took the watch and has answered nothing wrong: the kind may only be quiet. See the module.
+        self._failures = 1 if isinstance(error, SilentError) else self._failures + 1
         delay = backoff(self._failures, self._clock.chance(), error.retry_after)
         self._observer.failed(self._collection, error, delay)
         await self._clock.sleep(delay)
