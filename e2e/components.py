@@ -8,8 +8,10 @@ harness would.
 import http.client
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from e2e import netns, rootfs
 from e2e.api import Object, is_established
@@ -25,11 +27,8 @@ from e2e.waiting import DeadlineError, until
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "manifests"
 
-# What the image sets, and what a kubelet adds to every container.
+# What a kubelet and its container runtime add to what the image sets.
 _ENVIRONMENT = {
-    "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONUNBUFFERED": "1",
     "HOME": "/",
     "KUBERNETES_SERVICE_HOST": ADDRESS,
     "KUBERNETES_SERVICE_PORT": str(PORT),
@@ -41,6 +40,43 @@ class ComponentError(Exception):
     """A component did not become ready; the text carries the end of its log."""
 
 
+class Runtime(Protocol):
+    """What starts the process of a container; the caller has entered the node's network namespace."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What the image sets."""
+
+    def argv(self, container: Container, binds: Sequence[Bind], directory: Path) -> list[str]:
+        """The command line that becomes the container; `directory` is its own, for what starting it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """This checkout and its virtual environment in place of an image, on the machine's file system."""
+
+    env: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
+
+    def argv(self, container: Container, binds: Sequence[Bind], directory: Path) -> list[str]:
+        """A script that arranges the file system and the privileges in a mount namespace of its own."""
+        privileges = Privileges(container.uid, container.gid, container.capabilities, container.may_gain_privileges)
+        program = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
+        scratch = directory / "layers"
+        text = rootfs.script(binds, program, privileges, read_only_root=container.read_only_root, scratch=scratch)
+        script = directory / "start.sh"
+        script.write_text(text)
+        return ["unshare", "--mount", "--propagation", "slave", "--", "sh", str(script), *container.argv]
+
+
+CHECKOUT = Checkout()
+
+
 @dataclass(slots=True)
 class Component:
     """One pod of a workload on one node; its process can be ended and started again any number of times."""
@@ -49,6 +85,7 @@ class Component:
     workload: Workload
     node: str
     pod: Object
+    runtime: Runtime = CHECKOUT
     process: Process | None = None
 
     @property
@@ -64,7 +101,7 @@ class Component:
     @property
     def container(self) -> Container:
         """How the manifest says to run it."""
-        return container_of(self.pod, _ENVIRONMENT | {"HOSTNAME": self.node})
+        return container_of(self.pod, {**self.runtime.env, **_ENVIRONMENT, "HOSTNAME": self.node})
 
     @property
     def directory(self) -> Path:
@@ -77,9 +114,7 @@ class Component:
             raise ComponentError(f"{self.name} runs already")
         container = self.container
         self.renew_token()
-        script = self.directory / "start.sh"
-        script.write_text(self._script(container))
-        inside = ["unshare", "--mount", "--propagation", "slave", "--", "sh", str(script), *container.argv]
+        inside = self.runtime.argv(container, self._binds(container), self.directory)
         argv = [*netns.argv(self._namespace), *inside]
         self.process = Process.start(self.name, argv, self.log, container.env)
         self.cluster.topology.instance.add_process(self.process.identity)
@@ -163,16 +198,13 @@ class Component:
         self.cluster.topology.instance.forget_process(self._process().identity)
         return code
 
-    def _script(self, container: Container) -> str:
+    def _binds(self, container: Container) -> list[Bind]:
         account = self.cluster.topology.instance.directory("components", self.name, "serviceaccount")
         binds = [Bind(account, rootfs.SERVICE_ACCOUNT, read_only=True)]
         for mount in container.mounts:
             source = self._volume(mount.volume, mount.host_path)
             binds.append(Bind(source, Path(mount.path), mount.read_only))
-        privileges = Privileges(container.uid, container.gid, container.capabilities, container.may_gain_privileges)
-        program = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
-        scratch = self.directory / "layers"
-        return rootfs.script(binds, program, privileges, read_only_root=container.read_only_root, scratch=scratch)
+        return binds
 
     def _volume(self, volume: str, host_path: str | None) -> Path:
         """The directory behind a volume: of the node for a hostPath, of this pod for an emptyDir."""
@@ -190,14 +222,15 @@ class Installation:
     """What `kubectl apply -f manifests/` leads to: the components by name of their pod, none started yet."""
 
     cluster: LocalCluster
+    runtime: Runtime = CHECKOUT
     components: dict[str, Component] = field(default_factory=dict)
 
     @classmethod
-    def install(cls, cluster: LocalCluster, manifests: Path = MANIFESTS) -> "Installation":
+    def install(cls, cluster: LocalCluster, manifests: Path = MANIFESTS, runtime: Runtime = CHECKOUT) -> "Installation":
         """Apply the manifests, wait for what they define to be served, and make the pods of their workloads."""
         cluster.kubectl("apply", "-f", str(manifests))
         await_definitions(cluster)
-        installation = cls(cluster)
+        installation = cls(cluster, runtime)
         for workload in read_workloads(manifests):
             for node in _nodes_for(workload, cluster):
                 installation.add(workload, node)
@@ -205,7 +238,7 @@ class Installation:
 
     def add(self, workload: Workload, node: str) -> Component:
         """Make the pod of a workload on a node."""
-        component = Component(self.cluster, workload, node, _make_pod(self.cluster, workload, node))
+        component = Component(self.cluster, workload, node, _make_pod(self.cluster, workload, node), self.runtime)
         self.components[component.name] = component
         return component
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.binaries import Say
-from e2e.command import run
+from e2e.command import CommandError, run
 from e2e.rootfs import Bind
 
 SUITE = "trixie"
@@ -87,13 +87,30 @@ def argv(
 ) -> list[str]:
     """The command line that runs `command` inside a root, with the machine's processes, devices and network.
 
-    A bind shows a file or directory of the machine somewhere below /run. /tmp and /run are empty and end with the
-    command; the rest is read-only, unless it is just being made. Of the environment only the proxies are inherited.
+    A bind shows a file or directory of the machine below /run, or in place of a directory. /tmp and /run are empty and
+    end with the command; the rest is read-only, unless it is just being made. Of the environment only the proxies are
+    inherited.
     """
     chosen = {"PATH": _PATH, "HOME": "/tmp", "LC_ALL": "C.UTF-8", **proxies(), **env}  # noqa: S108 - its own /tmp
     words = ["env", "-i", *(f"{name}={value}" for name, value in chosen.items()), *command]
     script = "\n".join(_lines(root, binds, writable=writable))
     return ["unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", script, "sh", *words]
+
+
+def run_inside(
+    root: Path,
+    command: Sequence[str],
+    binds: Iterable[Bind] = (),
+    env: Mapping[str, str] = {},
+    *,
+    writable: bool = False,
+) -> str:
+    """Run a command inside a root and return what it prints; raises CommandError without the script around it."""
+    try:
+        return run(argv(root, command, binds, env, writable=writable), timeout=1800)
+    except CommandError as error:
+        outcome = str(error).rpartition(": exit code ")[2]
+        raise CommandError(f"in {root.name}: {shlex.join(command)}: exit code {outcome}") from None
 
 
 def proxies() -> dict[str, str]:
@@ -160,7 +177,7 @@ def _extend(base: Path, root: Path, packages: Sequence[str], say: Say) -> None:
 def _install(root: Path, command: str) -> None:
     script = f"apt-get update -q; {command}; apt-get clean; rm -rf /var/lib/apt/lists/* /var/log/*"
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    run(argv(root, ["sh", "-ec", script], env=env, writable=True), timeout=1800)
+    run_inside(root, ["sh", "-ec", script], env=env, writable=True)
 
 
 def _slim() -> str:

@@ -5,23 +5,25 @@ base is made by debootstrap from the packages of Debian's own `-slim` image; the
 """
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from e2e import debian, pip_settings
 from e2e.binaries import Say
 from e2e.command import run
 from e2e.rootfs import Bind
 
-# Their versions are those of the distribution. netavark is only looked for: every container here has the host's network.
+# netavark is only looked for by buildah: everything here has the host's network.
 TOOLS = ("buildah", "crun", "netavark")
 
 _SOURCE = Path(__file__).resolve().parent.parent
 _CONTEXT = Path("/run/context")
 _STORAGE = Path("/run/storage")
 _OUTPUT = Path("/run/output")
+_SCRATCH = Path("/var/tmp")  # noqa: S108 - of its own
 _NAME = "localhost/nodewall"
 _BUILD_STAGE = "localhost/nodewall-build"  # keeps the layers of the first stage from being pruned
 
@@ -39,19 +41,26 @@ class Image:
     user: str
 
 
-def build(say: Say) -> Image:
-    """Build the image, or take the one of the same sources from the cache. Raises CommandError."""
+@contextmanager
+def built(say: Say) -> Iterator[Image]:
+    """The image of these sources, its file system in a directory that goes afterwards. Raises CommandError."""
     tools = debian.provide(TOOLS, say)
     base = debian.provide((), say)
-    with debian.one_at_a_time(), pip_settings.as_binds() as pip:
-        store = _Store(tools)
-        tag = f"localhost/{base.name}"
-        if not store.has(tag):
-            store.make_base(tag, base)
-        for target in ("--target=build", f"--tag={_BUILD_STAGE}"), (f"--tag={_NAME}",):
-            store.build(tag, target, pip)
-        store.prune()
-        return store.exported()
+    with TemporaryDirectory(prefix="nodewall-image-") as place:
+        with debian.one_at_a_time(), pip_settings.as_binds() as pip:
+            image = _build(_Store(tools), base, pip, Path(place))
+        yield image
+
+
+def _build(store: "_Store", base: Path, pip: Sequence[Bind], place: Path) -> Image:
+    tag = f"localhost/{base.name}"
+    if not store.has(tag):
+        store.make_base(tag, base)
+    for target in ("--target=build", f"--tag={_BUILD_STAGE}"), (f"--tag={_NAME}",):
+        store.build(tag, target, pip)
+    store.prune()
+    store.export(place)
+    return store.described(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +90,16 @@ class _Store:
         self._run(["rm", "--all"])
         self._run(["rmi", "--prune", "--force"])
 
-    def exported(self) -> Image:
-        """The file system and the configuration of the image."""
-        inspected = json.loads(self._run(["inspect", "--type=image", _NAME]))
-        directory = debian.cache() / "image" / str(inspected["FromImageID"])
-        if not directory.exists():
-            shutil.rmtree(directory.parent, ignore_errors=True)
-            partial = directory.with_suffix(".partial")
-            partial.mkdir(parents=True)
-            copy = 'cp -a "$("$@" mount "$c")/." ' + str(_OUTPUT)
-            self._script(f'c=$("$@" from --network=host {_NAME}); {copy}; "$@" rm "$c"', [Bind(partial, _OUTPUT)])
-            partial.rename(directory)
-        config = inspected["OCIv1"]["config"]
+    def export(self, directory: Path) -> None:
+        """Copy the file system of the image to a directory."""
+        copy = 'cp -a "$("$@" mount "$c")/." ' + str(_OUTPUT)
+        self._script(f'c=$("$@" from --network=host {_NAME}); {copy}; "$@" rm "$c"', [Bind(directory, _OUTPUT)])
+
+    def described(self, root: Path) -> Image:
+        """What the image says about itself."""
+        config = json.loads(self._run(["inspect", "--type=image", _NAME]))["OCIv1"]["config"]
         env = dict(entry.split("=", 1) for entry in config["Env"])
-        return Image(directory, tuple(config["Entrypoint"]), env, config["User"])
+        return Image(root, tuple(config["Entrypoint"]), env, config["User"])
 
     def _run(self, arguments: Sequence[str], binds: Sequence[Bind] = ()) -> str:
         return self._inside([*_buildah(), *arguments], binds)
@@ -107,8 +112,8 @@ class _Store:
         storage = debian.cache() / "storage"
         scratch = storage / "tmp"  # whole layers pass through it: on a disk, not in memory
         scratch.mkdir(parents=True, exist_ok=True)
-        env = {"TMPDIR": str(_STORAGE / scratch.name)}
-        return run(debian.argv(self.tools, command, [Bind(storage, _STORAGE), *binds], env), timeout=1800)
+        own = [Bind(storage, _STORAGE), Bind(scratch, _SCRATCH)]
+        return debian.run_inside(self.tools, command, [*own, *binds], {"TMPDIR": str(_SCRATCH)})
 
 
 def _buildah() -> list[str]:

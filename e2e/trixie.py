@@ -12,7 +12,6 @@ from pathlib import Path
 
 from e2e import debian, pip_settings
 from e2e.binaries import Say
-from e2e.command import run
 from e2e.rootfs import Bind
 
 PACKAGES = (
@@ -58,7 +57,7 @@ def _environment(root: Path, say: Say) -> Path:
         with pip_settings.as_binds() as binds:
             binds += [Bind(partial, _VENV), Bind(lock, Path("/run/lock.txt"), read_only=True)]
             env = {"PIP_CONFIG_FILE": str(pip_settings.CONFIGURATION)}
-            run(debian.argv(root, ["sh", "-ec", _INSTALL], binds, env), timeout=1800)
+            debian.run_inside(root, ["sh", "-ec", _INSTALL], binds, env)
 
     return debian.made_once(debian.cache() / f"venv-{name}", make)
 
