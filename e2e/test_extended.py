@@ -1,4 +1,4 @@
-"""Explicit rules with real sockets: deny over allow, reject and drop, audit, order, nodes, and a status that is true."""
+"""Explicit rules with real sockets: deny over allow, reject and drop, audit, order, nodes; and a truthful status."""
 
 from typing import Any
 
