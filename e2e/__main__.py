@@ -31,14 +31,14 @@ The cluster is up: two nodes that {datapath} ({nodes}), a few pods, and {engine}
 
   kubectl get nodes,pods -A -o wide
   kubectl get noderulesets
-  {python} -m e2e reach            who reaches whom, measured
+  {session}{python} -m e2e reach            who reaches whom, measured
   kubectl apply -f your-policy.yaml
   kubectl run web --image=none --port=80 --labels=app=web      a pod more (images are not run)
   ip netns exec {node} nft list table inet nodewall
   ip netns exec {pod} bash         inside a pod
   ls {logs}
 
-It stays until `make cluster-down`.
+It stays until `{session}make cluster-down`.
 """
 
 
@@ -97,7 +97,8 @@ def reach(arguments: argparse.Namespace) -> int:
     try:
         control_plane = ControlPlane.attach(Instance.from_environment())
     except FileNotFoundError:
-        print("no cluster is up: `make cluster` makes one", file=sys.stderr)
+        instance = Instance.from_environment()
+        print(f"{instance.state}: no cluster is up; `make cluster` makes one", file=sys.stderr)
         return 1
     local = LocalCluster.attach(control_plane)
     tables = _tables(local, arguments.family)
@@ -131,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         if function is cluster:
             verb.add_argument("--datapath", choices=list(DATAPATHS), default="routed", help="how nodes connect pods")
         if function is reach:
-            verb.add_argument("--family", type=int, choices=(4, 6), nargs="+", default=[4, 6])
+            verb.add_argument(
+                "--family", type=int, choices=(4, 6), nargs="+", default=[4, 6], help="IPv4, IPv6; both unless given"
+            )
     verbs.add_parser("kubelets").set_defaults(verb=run_kubelets)
     return parser
 
@@ -151,6 +154,7 @@ def _explain(local: LocalCluster, has_engine: bool) -> None:
         "engine": "nodewall" if has_engine else "no engine: there are no manifests yet",
         "kubeconfig": local.control_plane.kubeconfig,
         "kubectl": local.control_plane.programs["kubectl"],
+        "session": f"NODEWALL_E2E_ID={instance.id} " if instance.id else "",
         "python": os.path.relpath(sys.executable),
         "node": local.topology.nodes[local.nodes[0]].namespace,
         "pod": instance.name("p-shop.web"),

@@ -108,8 +108,8 @@ def test_lists_with_checks_have_limits() -> None:
 
 COLUMNS = {
     "NodeRuleSet": ["Pods", "Policies", "Rules", "Addresses", "Applied", "Age"],
-    "ExtendedNetworkPolicy": ["Priority", "Mode", "Pods", "Programmed", "Age"],
-    "ClusterExtendedNetworkPolicy": ["Tier", "Priority", "Mode", "Pods", "Programmed", "Age"],
+    "ExtendedNetworkPolicy": ["Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],
+    "ClusterExtendedNetworkPolicy": ["Tier", "Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],
 }
 SHORT = {"NodeRuleSet": "nrs", "ExtendedNetworkPolicy": "xnp", "ClusterExtendedNetworkPolicy": "cxnp"}
 

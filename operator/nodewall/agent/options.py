@@ -206,7 +206,7 @@ def agent(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
 
 
 def _help(option: Option) -> str:
-    default = f"; {option.default} by default" if isinstance(option.default, Path | str) else ""
+    default = f"; {option.default} by default" if isinstance(option.default, Path | str | Address) else ""
     return f"{option.help} (${option.variable}{default})"
 
 

@@ -212,8 +212,8 @@ _POLICY = (
     Column("Priority", ".spec.priority", "integer", "Order in the tier; a lower one is judged first."),
     Column("Mode", ".spec.mode", "string", "Enforce when empty."),
     Column("Pods", ".status.selectedPods", "integer", "Pods that the policy is about."),
+    Column("Accepted", _condition("Accepted"), "string", "Whether every part could be read."),
     Column("Programmed", _condition("Programmed"), "string", "Whether every node concerned enforces it."),
-    Column("Accepted", _condition("Accepted"), "string", "Whether every part could be read.", wide=True),
     Column("Nodes", ".status.nodes.desired", "integer", "Nodes that own selected pods.", wide=True),
     AGE,
 )

@@ -32,6 +32,9 @@ class Address:
     host: str = "127.0.0.1"
     port: int = 0
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pages:
