@@ -67,8 +67,9 @@ _HALVES = {
 
 
 def _say(message: str) -> None:
-    """One line on stderr, whatever is in it."""
-    print(f"nodewall: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the user's terminal
+    """One line on stderr, whatever is in it: names of files too may hold what moves a terminal."""
+    plain = "".join(each if each.isprintable() else " " for each in message)
+    print(f"nodewall: {' '.join(plain.split())}", file=sys.stderr)  # noqa: T201 - the user's terminal
 
 
 def _for_people(arguments: list[str]) -> int:

@@ -333,3 +333,10 @@ def test_the_agent_does_not_pay_for_the_command_line_of_people() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "2\n"
+
+
+def test_a_name_of_a_file_does_not_reach_the_terminal_as_it_is(run: Shell) -> None:
+    run.write("\x1b]0;title\x07\x1b[31m\u202e.yaml", "- 1\n")
+    answer = run("compile", "-f", str(run.folder))
+    assert answer.code == 2
+    assert answer.err.rstrip("\n").isprintable()
