@@ -62,11 +62,13 @@ class Printer:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.open, self.stopped, self.broken = threading.Event(), threading.Event(), False
+        self.asked = threading.Event()
         self.open.set()
 
     def write(self, lines: Sequence[bytes]) -> int:
         if self.broken:
             raise BrokenPipeError
+        self.asked.set()
         while not self.open.wait(0.01):
             if self.stopped.is_set():
                 return 0
@@ -166,6 +168,22 @@ def test_a_reader_that_sleeps_costs_records_and_not_memory(place: str, tmp_path:
     assert len(printer.lines) <= 2 * CAPACITY
     assert len(printer.lines) + lost == 2 * CAPACITY
     assert json.loads((tmp_path / "verdict-counts.json").read_bytes())["iso"] == len(printer.lines)
+
+
+def test_what_nobody_took_until_the_end_is_for_the_next_one_to_tell(place: str, tmp_path: Path) -> None:
+    printer, counts = Printer(), Metrics(metrics.AGENT, "0")
+    printer.open.clear()
+
+    async def work() -> None:
+        async with running(tmp_path, printer, counts):
+            send(2000, 4)
+            await come(printer.asked.is_set)
+
+    inside(place, work)
+    assert printer.lines == []
+    assert counted(counts, "log_records_total") == 0
+    assert counted(counts, 'log_records_lost_total{loss="output"}') == 4
+    assert json.loads((tmp_path / "verdict-counts.json").read_bytes()) == {"iso": 0}
 
 
 def test_a_reader_that_is_gone_is_counted(place: str, tmp_path: Path) -> None:

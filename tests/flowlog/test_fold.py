@@ -103,6 +103,7 @@ def tallied(*readings: tuple[int, int], known: dict[str, int] | None = None) -> 
         ([(3, 7), (0, 7), (0, 10), (0, 10)], 3),  # records of hits in the first reading are none of the later
         ([(0, 0), (10, 500), (0, 500), (0, 40), (0, 40)], 490 + 40),  # the table was replaced
         ([(0, 0), (0, 50), (9, 0), (0, 30), (0, 30)], 50 - 9 + 30),
+        ([(0, 5), (9, 2), (0, 2)], 2),  # records of hits that went with the old table owe nothing to the new one's
     ],
 )
 def test_what_has_no_record_is_told_once(readings: list[tuple[int, int]], told: int) -> None:
