@@ -115,6 +115,14 @@ def test_what_an_api_server_would_store_is_a_warning() -> None:
     assert found.egress == ()
 
 
+def test_a_mistyped_annotation_is_a_warning() -> None:
+    annotated = {"name": "shop", "annotations": {"nodewall.io/log": "Denny"}}
+    loaded = read(obj("Namespace", metadata=annotated))
+    assert [(subject, problem.path) for subject, problem in loaded.problems] == [
+        ("Namespace shop", "metadata.annotations[nodewall.io/log]")
+    ]
+
+
 def peer(**raw: Any) -> dict[str, Any]:
     return {"from": [raw]}
 

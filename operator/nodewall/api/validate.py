@@ -29,11 +29,16 @@ def validate(kind: str, body: Body) -> tuple[Problem, ...]:
 def refusals(resource: Resource, raw: dict[str, Any]) -> tuple[tuple[Problem, ...], tuple[Problem, ...], Parsed[Any]]:
     """(what an API server would refuse, what only nodewall cannot use, the object as read)."""
     parsed = resource.read(raw)
-    refused = [one for one in parsed.problems if one.message != UNSUPPORTED]
-    tolerated = tuple(one for one in parsed.problems if one.message == UNSUPPORTED)
+    refused = [one for one in parsed.problems if not _is_ours_alone(one)]
+    tolerated = tuple(one for one in parsed.problems if _is_ours_alone(one))
     if not refused:
         refused = [*_metadata(resource, raw), *_limits(resource.kind, raw)]
     return tuple(refused), tolerated, parsed
+
+
+def _is_ours_alone(problem: Problem) -> bool:
+    """Whether an API server stores it all the same: to it an annotation is any text."""
+    return problem.message == UNSUPPORTED or problem.path.startswith("metadata.annotations[")
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
