@@ -33,6 +33,7 @@ class Node:
     folder: Path
     api: FakeApi
     process: asyncio.subprocess.Process | None = None
+    token: str = "t"  # noqa: S105 - the fake server takes any
     logs: list[Path] = field(default_factory=list)
 
     # --- the agent ----------------------------------------------------------------------------------------------------
@@ -40,7 +41,7 @@ class Node:
     async def start(self, *extra: str) -> None:
         """Run `nodewall agent` until ``stop``."""
         kubeconfig = self.folder / "kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.api.port)))
+        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.api.port, self.token)))
         self.logs.append(self.folder / f"log-{len(self.logs)}")
         with self.logs[-1].open("wb") as log, (self.folder / "records").open("ab") as records:
             self.process = await asyncio.create_subprocess_exec(
@@ -153,10 +154,10 @@ async def _node(namespace: str, folder: Path) -> AsyncIterator[Node]:
                 await node.process.wait()
 
 
-def _kubeconfig(port: int) -> Mapping[str, Any]:
+def _kubeconfig(port: int, token: str) -> Mapping[str, Any]:
     return {
         "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
+        "users": [{"name": "u", "user": {"token": token}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     }

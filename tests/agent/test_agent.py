@@ -1,5 +1,7 @@
 """The agent's process: from a NodeRuleSet to the kernel and back to its status, whatever happens around it."""
 
+import base64
+import json
 import signal
 from pathlib import Path
 
@@ -93,6 +95,29 @@ def test_a_node_without_a_rule_set_is_not_ready_and_says_why(namespace: str, tmp
         assert node.table() == ""
 
     on_node(namespace, tmp_path, work)
+
+
+def test_a_name_that_is_not_the_token_s_node_applies_nothing(namespace: str, tmp_path: Path) -> None:
+    """The other node's rule set would open this one, and its report be refused."""
+
+    async def work(node: Node) -> None:
+        node.token = _bound_to("another")
+        node.publish(content("10.0.2.1"))
+        await node.start()
+        await until(lambda: any("bound to node another" in line["message"] for line in node.log), "it says so")
+        assert node.table() == ""
+        assert (await node.http("/readyz"))[0] == 503
+        await node.stop()
+        node.token = _bound_to(NODE)
+        await node.start()
+        await until(node.applied, "with its own token it applies the rule set")
+
+    on_node(namespace, tmp_path, work)
+
+
+def _bound_to(node: str) -> str:
+    claims = json.dumps({"kubernetes.io": {"node": {"name": node}}}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.s"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

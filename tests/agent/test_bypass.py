@@ -55,6 +55,11 @@ ROWS = {
     "not here yet": (world(v4=Route(2, direct=False)), OFF, []),
     "on the uplink": (world(v4=Route(2, direct=True)), ON, ["eth0 itself", "ip -d link show eth0"]),
     "macvlan": (world(v4=Route(5, direct=True)), ON, ["mac0 itself (macvlan)"]),
+    "a link that no rule can name": (
+        world({7: Link("br+lan", "veth")}, v4=Route(7, direct=True)),
+        ON,
+        ["spoofed sources from the link 'br+lan'", "ip link set dev NAME name NEWNAME"],
+    ),
     "ipvs": (world({7: Link("kube-ipvs0", "dummy")}), ON, ["IPVS", "mode: nftables", "ip link delete kube-ipvs0"]),
 }
 
@@ -83,3 +88,8 @@ FOUND = {
 @pytest.mark.parametrize(("found", "links"), FOUND.values(), ids=FOUND)
 def test_pod_links(found: Surroundings, links: Links) -> None:
     assert pod_links(found) == links
+
+
+def test_a_link_that_no_rule_can_name_is_left_out() -> None:
+    routes = {"v4": Route(7, direct=True), "v6": Route(4, direct=True)}
+    assert pod_links(world({7: Link("br+lan", "bridge")}, **routes)) == Links(("veth1",), ())

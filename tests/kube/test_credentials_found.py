@@ -1,10 +1,11 @@
 """Which credentials are taken: the named file, the pod's own, the environment's, the home's."""
 
+import base64
 from pathlib import Path
 
 import pytest
 
-from nodewall.kube.credentials import find, in_cluster
+from nodewall.kube.credentials import bound_node, find, in_cluster
 from nodewall.kube.errors import CredentialsError
 from tests.kube import pki
 from tests.kube.test_credentials_kubeconfig import kubeconfig
@@ -65,3 +66,24 @@ def test_the_file_of_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(CredentialsError, match=rf"^{tmp_path}/.kube/config: cannot be read"):
         find(environ={})
+
+
+def _token(claims: bytes) -> str:
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.signature"
+
+
+@pytest.mark.parametrize(
+    ("token", "node"),
+    [
+        (_token(b'{"kubernetes.io":{"namespace":"a","node":{"name":"n1","uid":"x"}}}'), "n1"),
+        (_token(b'{"kubernetes.io":{"namespace":"a"}}'), ""),
+        (_token(b'{"sub":"somebody"}'), ""),
+        (_token(b'{"kubernetes.io":7}'), ""),
+        (_token(b"\xff{"), ""),
+        ("e30.!!!.x", ""),
+        ("opaque", ""),
+        ("", ""),
+    ],
+)
+def test_the_node_that_a_token_is_bound_to(token: str, node: str) -> None:
+    assert bound_node(token) == node

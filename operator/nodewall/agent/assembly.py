@@ -139,7 +139,15 @@ class Agent:
             await mirror.run()
 
     async def _find_credentials(self) -> Credentials:
-        return credentials.find(self._options.kubeconfig, environ=self._environ)
+        """Raises NodewallError for another node's name: its table would be in force here, and our report refused."""
+        found = credentials.find(self._options.kubeconfig, environ=self._environ)
+        node = credentials.bound_node(found.token.read())
+        if node and node != self._options.node:
+            raise NodewallError(
+                f"--node is {self._options.node}, and our token is bound to node {node}: nothing is applied; "
+                "take the name from spec.nodeName, as the manifest does"
+            )
+        return found
 
     def _seen(self, sighting: Sighting) -> None:
         self._reporter.remember(sighting.uid, sighting.source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodewall.agent.links import BRIDGE, SHARING, Link, Surroundings
+from nodewall.render import LINK_NAME
 
 SYSCTL = Path("/proc/sys/net/bridge")
 BRIDGES = Path("/sys/class/net")
@@ -31,7 +32,7 @@ class Switches:
 
 def bypasses(found: Surroundings, switches: Switches) -> list[str]:
     """Each way around, with what to do about it; sorted."""
-    return sorted([*_bridged(found, switches), *_ipvs(found), *_shared(found)])
+    return sorted([*_bridged(found, switches), *_ipvs(found), *_shared(found), *_unnamed(found)])
 
 
 def _bridged(found: Surroundings, switches: Switches) -> Iterator[str]:
@@ -76,6 +77,17 @@ def _shared(found: Surroundings) -> Iterator[str]:
             yield (
                 f"pods are behind {link.name} itself ({kind}), so their packets do not cross the forward hook; run: ip "
                 f"-d link show {link.name}, and use a CNI plugin that gives each pod a veth or a bridge port"
+            )
+
+
+def _unnamed(found: Surroundings) -> Iterator[str]:
+    """No rule can name such a link, so what comes from it is only checked for the addresses of other local pods."""
+    for index in found.behind():
+        name = found.links[index].name
+        if not LINK_NAME.match(name):
+            yield (
+                f"spoofed sources from the link {name!r} are not all dropped, because no rule can name it; run: ip "
+                "link set dev NAME name NEWNAME, with letters, digits and _ . : - only"
             )
 
 

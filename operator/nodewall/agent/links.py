@@ -24,6 +24,7 @@ from nodewall.agent.netlink import (
 )
 from nodewall.agent.setup import Links
 from nodewall.model.address import Address
+from nodewall.render import LINK_NAME
 
 _GETROUTE, _GETLINK = 26, 18
 _ROUTE = Struct("=BBBBBBBBI")
@@ -74,8 +75,9 @@ class Surroundings:
 
 
 def pod_links(found: Surroundings) -> Links:
-    """Links that only pods are behind."""
-    own = [found.links[index] for index in found.behind().keys() - found.uplinks]
+    """Links that only pods are behind, as far as a rule can name them: one odd name must not cost every update."""
+    behind = (found.links[index] for index in found.behind().keys() - found.uplinks)
+    own = [link for link in behind if LINK_NAME.match(link.name)]
     names = sorted(link.name for link in own if link.kind not in SHARING)
     return Links(tuple(names), tuple(sorted(link.name for link in own if link.kind == BRIDGE)))
 

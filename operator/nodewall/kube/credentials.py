@@ -109,6 +109,33 @@ def find(kubeconfig: Path | None = None, context: str = "", environ: Mapping[str
     return from_kubeconfig(Path(named[0]) if named else Path.home() / ".kube" / "config", context)
 
 
+def bound_node(token: str) -> str:
+    """The node that a ServiceAccount token is bound to, "" when it does not say.
+
+    For a look at our own token: nothing is verified here, the API server does that.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return ""
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=_Claims)
+    except (ValueError, msgspec.DecodeError):
+        return ""
+    return claims.kubernetes.node.name
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    node: _Named = _Named()
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    kubernetes: _Bound = msgspec.field(default=_Bound(), name="kubernetes.io")
+
+
 def in_cluster(environ: Mapping[str, str] = os.environ, folder: Path = SERVICE_ACCOUNT) -> Credentials:
     """The ServiceAccount of the pod that we run in."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")

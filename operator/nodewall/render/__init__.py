@@ -4,6 +4,7 @@
 takes, and ``text`` is the same table for people.
 """
 
+from nodewall.render.base import LINK_NAME
 from nodewall.render.difference import diff
 from nodewall.render.layout import render
 from nodewall.render.settings import Guard, NewPodPolicy, Settings, Strict
@@ -12,6 +13,7 @@ from nodewall.render.text import text
 from nodewall.render.transaction import Transaction, replace
 
 __all__ = [
+    "LINK_NAME",
     "Guard",
     "NewPodPolicy",
     "Settings",

@@ -57,7 +57,8 @@ COMMON: Mapping[tuple[str, int], tuple[str | Prefix, ...]] = {
 """Unspecified, link-local, multicast and broadcast: nobody's rights can be had with them. No rule can speak of a
 link-local address either, so what else such an address could do is closed: see ``_link_local``."""
 
-_LINK = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
+LINK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
+"""Links that a rule can name; the kernel allows more."""
 
 
 def draw(ruleset: NodeRuleSet, draft: Draft, *, closes_node: bool = False) -> None:
@@ -135,7 +136,7 @@ def _links(name: str, links: Iterable[str], draft: Draft) -> SetRef:
 
 def _link(name: str) -> Quoted:
     """In a set of links a trailing ``*`` would be a wildcard, and libnftables takes a leading ``@`` for another set."""
-    if not _LINK.match(name):
+    if not LINK_NAME.match(name):
         raise BadInputError(f"not a name of a link: {name!r}", subject="settings")
     return Quoted(name)
 
