@@ -1,6 +1,7 @@
 """What people ask a running cluster: is my policy in force, why is this denied, what is busy on this node."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,15 @@ def busy(cluster: LocalCluster) -> dict[str, Any]:
     where = netns.argv(cluster.topology.nodes["node-1"].namespace)
     said = subprocess.run([*where, *command], capture_output=True, text=True, check=True).stdout
     return {each["rule"]: each["packets"] for each in json.loads(said) if each["policy"] == "NetworkPolicy x/web"}
+
+
+def test_kubectl_finds_it_as_a_plugin(
+    pods: Scene, local_cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With kubectl's own way to the cluster, and under the name that it was called by."""
+    (tmp_path / "kubectl-nodewall").symlink_to(NODEWALL)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    pods.apply(deny("x", INGRESS))
+    said = local_cluster.kubectl("nodewall", "status", "netpol/x/deny-ingress", "--wait", "20")
+    assert "NetworkPolicy x/deny-ingress: in force on 2 of 2 nodes" in said
+    assert "Usage: kubectl nodewall status" in local_cluster.kubectl("nodewall", "status", "--help")

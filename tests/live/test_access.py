@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,3 +165,16 @@ def test_a_kubeconfig_may_run_a_program_for_its_token(tmp_path: Path) -> None:
     }
     with serving("secret") as api:
         assert cli.main(["status", "--kubeconfig", kubeconfig(tmp_path, api, {"exec": program})]) == 0
+
+
+def test_kubectl_finds_it_by_its_name() -> None:
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["kubectl-nodewall"] == scripts["nodewall"] == "nodewall.cli:main"
+
+
+def test_usage_is_told_by_the_name_that_was_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-nodewall"])
+    assert cli.main(["logs", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: kubectl nodewall logs")

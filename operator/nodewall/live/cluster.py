@@ -1,7 +1,7 @@
 """What the cluster is now: every object that a rule set is compiled from, and what the nodes have made of it."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Cluster:
 
 async def read(session: Session) -> Cluster:
     """Every input, and every NodeRuleSet. Raises ApiError: what cannot be read could make any answer wrong."""
-    *inputs, reports = await asyncio.gather(*(_input(session, each) for each in RESOURCES), _reports(session))
+    *inputs, reports = await _together(*(_input(session, each) for each in RESOURCES), _reports(session))
     state = await asyncio.to_thread(
         _state, {found.kind: parsed for found, parsed in zip(RESOURCES, inputs, strict=True)}
     )
@@ -63,8 +63,19 @@ async def read_reports(session: Session) -> dict[str, NodeReport]:
 async def read_who(session: Session) -> ClusterState:
     """Pods and nodes only: who has which address."""
     kinds = [each for each in RESOURCES if each.kind in ("Pod", "Node")]
-    found = await asyncio.gather(*(_input(session, each) for each in kinds))
+    found = await _together(*(_input(session, each) for each in kinds))
     return _state({each.kind: parsed for each, parsed in zip(kinds, found, strict=True)})
+
+
+async def _together(*works: Coroutine[Any, Any, list[Any]]) -> list[list[Any]]:
+    """All of them, or the first error, once the others have let go of their connections."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _input(session: Session, kind: Readable) -> list[Any]:
