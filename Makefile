@@ -6,7 +6,7 @@ PIP_COMPILE := build/lock/bin/pip-compile --quiet --allow-unsafe --generate-hash
 	--no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster cluster-down test check fix faults bench soak lock
+.PHONY: help setup demo cluster cluster-down test test-trixie check fix faults bench soak lock
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,10 @@ fix: setup ## mend what the linter and the formatter can mend
 
 test: check ## every check and every test: unit, kernel, end to end
 	$(PYTHON) -m pytest
+	$(PYTHON) -m e2e.trixie
+
+test-trixie: setup ## what another nftables could break, with that of Debian 13
+	$(PYTHON) -m e2e.trixie $(ARGS)
 
 faults: setup ## break the code in many subtle ways, and see that tests notice each
 	$(PYTHON) -m tests.faults

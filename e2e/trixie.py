@@ -34,8 +34,10 @@ _VENV = Path("/run/venv")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run pytest with these arguments; without any, all that belongs here. Returns its exit code."""
-    command = [str(_VENV / "bin/python"), "-m", "pytest", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    """Run pytest with these arguments; when they name no test, on all that belong here. Returns its exit code."""
+    named = any(not each.startswith("-") for each in arguments)
+    tests = () if named else TESTS
+    command = [str(_VENV / "bin/python"), "-m", "pytest", "-p", "no:cacheprovider", *arguments, *tests]
     return subprocess.run(inside(command), check=False).returncode
 
 

@@ -13,6 +13,7 @@ VERBS = {
     "cluster": "-m e2e cluster",
     "cluster-down": "-m e2e cluster-down",
     "test": "-m pytest",
+    "test-trixie": "-m e2e.trixie",
     "check": "lint-imports",
     "fix": "ruff check --fix",
     "faults": "-m tests.faults",
