@@ -122,7 +122,7 @@ def _structural(raw: Mapping[str, Any], components: Mapping[str, Any]) -> Schema
     raw = _resolved(raw, components)
     found: Schema = {key: value for key, value in raw.items() if key not in _DROPPED}
     if "description" in found:
-        found["description"] = " ".join(found["description"].split())  # a docstring's indent depends on Python's version
+        found["description"] = " ".join(found["description"].split())  # its indent depends on Python's version
     if "enum" in found:
         found["type"] = "string"
     if "properties" in raw:
