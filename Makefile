@@ -37,7 +37,7 @@ test: check ## every check and every test: unit, kernel, end to end
 	$(PYTHON) -m pytest
 	$(PYTHON) -m e2e.trixie
 
-test-trixie: setup ## what another nftables could break, with that of Debian 13
+test-trixie: setup ## what another nftables or Python could break, with those of Debian 13
 	$(PYTHON) -m e2e.trixie $(ARGS)
 
 faults: setup ## break the code in many subtle ways, and see that tests notice each

@@ -1,4 +1,4 @@
-"""What depends on Python's and libnftables' version, run once more with those of Debian 13: `make test-trixie`.
+"""What depends on libnftables' or Python's version, run once more with those of Debian 13: `make test-trixie`.
 
 The tests run as they are, inside a root file system with a virtual environment of its own from the same lock; the
 kernel is the machine's.
@@ -25,8 +25,9 @@ PACKAGES = (
     "python3-nftables",
     "python3-venv",
 )
-# Everything that hands libnftables something. What is rendered for it is loaded there; rendering itself needs neither.
-TESTS = ("tests/agent", "tests/kernel")
+# Everything that hands libnftables something, what the image's Python writes and reads, and its command line. Rendering
+# is pure; what it renders is loaded by the kernel tests.
+TESTS = ("tests/agent", "tests/api", "tests/cli", "tests/kernel")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE = Path("/run/source")
