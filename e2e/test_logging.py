@@ -273,10 +273,7 @@ def test_nothing_is_denied_on_record_that_was_accepted(
             for make in (tcp, udp):
                 table = table.closed(target="x/server", port=make(case.port), by=case.verdict)
     await_table(pods.cluster.prober, table)
-    verdicts = Verdicts(agents)
-    observed = pods.cluster.prober.measure(table.probes())
-    failed = Counter(flow_of_probe(probe) for probe, each in observed.items() if each.verdict is not Verdict.OPEN)
-    assert len(failed) == 32
+    verdicts, attempts = Verdicts(agents), Counter[Flow]()
 
     def denied() -> Counter[Flow]:
         found = Counter[Flow]()
@@ -285,9 +282,15 @@ def test_nothing_is_denied_on_record_that_was_accepted(
                 found[flow_of(record)] += record["count"]
         return found
 
-    until("a deny for each", lambda: set(denied()) >= set(failed), within=10)
-    assert set(denied()) == set(failed)
-    assert all(count >= failed[flow] for flow, count in denied().items())
+    def attempted() -> bool:
+        """Once more, because what is over the rate is not on record. Whether all of the denied are by now."""
+        observed = pods.cluster.prober.measure(table.probes())
+        attempts.update(flow_of_probe(probe) for probe, each in observed.items() if each.verdict is not Verdict.OPEN)
+        return set(denied()) >= set(attempts)
+
+    until("a deny for each", attempted, within=20, every=1.2)
+    assert len(attempts) == 32
+    assert set(denied()) == set(attempts)
 
 
 def flood(cluster: LocalCluster, pod: Pod, target: str, number: int, count: int) -> None:

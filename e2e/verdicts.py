@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ Flow = tuple[str, str, str, int]
 
 
 class Verdicts:
-    """Records that the agents have written since this was made."""
+    """Records of what has happened since this was made; what happened before may be written a second later."""
 
     def __init__(self, agents: Iterable[Component]) -> None:
         self._begin = {agent.log: agent.log.stat().st_size for agent in agents}
+        self._since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def all(self) -> list[Record]:
         """In the order of each node's log, half a line at its end left out."""
-        return [record for log, begin in self._begin.items() for record in _records(log, begin)]
+        found = (record for log, begin in self._begin.items() for record in _records(log, begin))
+        return [record for record in found if record["time"] >= self._since]
 
     def of(self, flow: Flow) -> list[Record]:
         """Records of flows like this, whatever their source port."""

@@ -120,15 +120,15 @@ def test_the_loop_turns_for_others_while_a_flood_is_read(place: str) -> None:
     async def work() -> list[int]:
         found, at_turns = list[Logged](), list[int]()
         with Group(GROUP, 64, found.append, lambda _: None):
-            send(9, 3000)
-            while not at_turns or at_turns[-1] < 1500:
+            send(9, 10_000)
+            while not at_turns or at_turns[-1] < 5000:
                 await asyncio.sleep(0)
                 at_turns.append(len(found))
         return at_turns
 
     steps = inside(place, work)
     biggest = max(later - earlier for earlier, later in pairwise(steps))
-    assert biggest < 1500  # a turn of the loop is a part of it
+    assert biggest < 5000  # a turn of the loop is a part of it
 
 
 def test_counters_are_read_by_name(place: str) -> None:

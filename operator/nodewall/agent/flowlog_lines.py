@@ -197,7 +197,7 @@ def _end(packed: bytes, names: Names) -> Line:
 class Library:
     """Names by rule set, of the last few: making them takes longer than using them."""
 
-    KEPT = 4
+    KEPT = 2
 
     def __init__(self) -> None:
         self._names: dict[int, Names] = {}
