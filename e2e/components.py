@@ -127,6 +127,10 @@ class Component:
         """Ask it to end, as a kubelet does, and return its exit code."""
         return self._ended(self._process().end())
 
+    def wait(self, within: float = 30.0) -> int:
+        """Wait until it ends by itself and return its exit code."""
+        return self._ended(self._process().handle.wait(within))
+
     def kill(self) -> int:
         """Kill it (SIGKILL) and return its exit code."""
         return self._ended(self._process().kill())
@@ -159,7 +163,7 @@ class Component:
             until(f"{self.name} ready", self.is_ready, within=within)
         except DeadlineError as error:
             raise ComponentError(f"{error}\n{self.tail()}") from error
-        _report(self.cluster, self.pod, self.node, ready=True)
+        report(self.cluster, self.pod, self.node, ready=True)
 
     def http_status(self, probe: HttpProbe) -> int | None:
         """The status that an HTTP request on its node gets; None when nobody answers."""
@@ -297,10 +301,10 @@ def _make_pod(cluster: LocalCluster, workload: Workload, node: str) -> Object:
     metadata = {**template.get("metadata", {}), "name": name, "namespace": workload.namespace}
     spec = {**template["spec"], "nodeName": node}
     cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    return _report(cluster, reference("Pod", name, workload.namespace), node, ready=False)
+    return report(cluster, reference("Pod", name, workload.namespace), node, ready=False)
 
 
-def _report(cluster: LocalCluster, pod: Object, node: str, *, ready: bool) -> Object:
+def report(cluster: LocalCluster, pod: Object, node: str, *, ready: bool) -> Object:
     """Tell the API server how a pod on the host network of a node is, as its kubelet would."""
     there = cluster.topology.nodes[node]
     status = pod_status(there.plan.addresses, there, ready=ready)

@@ -38,6 +38,7 @@ _CONTROLLERS = (
     "garbage-collector-controller",
     "root-ca-certificate-publisher-controller",
 )
+_WORKLOAD_CONTROLLERS = ("daemonset-controller", "deployment-controller", "replicaset-controller")
 
 
 class ControlPlaneError(Exception):
@@ -60,11 +61,20 @@ class ControlPlane:
         self.api = self.api_as(None)
 
     @classmethod
-    def start(cls, instance: Instance, *, with_controllers: bool = False, say: binaries.Say = print) -> "ControlPlane":
+    def start(
+        cls,
+        instance: Instance,
+        *,
+        with_controllers: bool = False,
+        with_workloads: bool = False,
+        say: binaries.Say = print,
+    ) -> "ControlPlane":
         """Bring up the control plane of an instance that has been claimed; it is ready when this returns.
 
+        With workloads, Deployments and DaemonSets are made pods of by their own controllers, for `e2e.hostpods` to run.
         Raises BinaryMissingError and ControlPlaneError.
         """
+        with_controllers |= with_workloads
         wanted = (binaries.APISERVER, binaries.KUBECTL, *([binaries.CONTROLLER_MANAGER] if with_controllers else []))
         programs = binaries.provide(wanted, say) | {"etcd": binaries.etcd()}
         _make_namespace(instance)
@@ -76,7 +86,7 @@ class ControlPlane:
         control_plane._start("etcd", _etcd_arguments(programs["etcd"], instance))
         control_plane.start_apiserver()
         if with_controllers:
-            control_plane._start_controllers()
+            control_plane._start_controllers(_CONTROLLERS + (_WORKLOAD_CONTROLLERS if with_workloads else ()))
         _await_default_namespace(control_plane.api)
         control_plane._write_facts()
         return control_plane
@@ -165,10 +175,10 @@ class ControlPlane:
         facts = {"port": self.port, "with_controllers": self.with_controllers, "programs": programs}
         (self.instance.state / "controlplane.json").write_text(json.dumps(facts))
 
-    def _start_controllers(self) -> None:
+    def _start_controllers(self, names: tuple[str, ...]) -> None:
         kubeconfig = self.instance.state / "kubeconfig-inside"
         _write_kubeconfig(kubeconfig, self.pki, f"https://{ADDRESS}:{PORT}")
-        self._start("kube-controller-manager", _controller_arguments(self.pki, kubeconfig))
+        self._start("kube-controller-manager", _controller_arguments(self.pki, kubeconfig, names))
 
     def _start_forwarder(self, listener: socket.socket) -> None:
         argv = [*isolated(forwarder.__file__), str(listener.fileno()), str(netns.path(self.namespace)), ADDRESS]
@@ -251,10 +261,10 @@ def _apiserver_arguments(pki: certificates.Certificates, instance: Instance) -> 
     ]
 
 
-def _controller_arguments(pki: certificates.Certificates, kubeconfig: Path) -> list[str]:
+def _controller_arguments(pki: certificates.Certificates, kubeconfig: Path, names: tuple[str, ...]) -> list[str]:
     return [
         f"--kubeconfig={kubeconfig}",
-        f"--controllers={','.join(_CONTROLLERS)}",
+        f"--controllers={','.join(names)}",
         f"--root-ca-file={pki.ca.certificate}",
         "--use-service-account-credentials=false",
         "--leader-elect=false",

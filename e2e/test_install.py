@@ -1,0 +1,142 @@
+"""docs/install.md, line by line: installed, enforcing, removed without a trace, installed again.
+
+Real controllers make pods of the manifests' workloads and wait for them to end.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e import netns
+from e2e.cluster import Scene
+from e2e.command import run
+from e2e.components import ROOT
+from e2e.controlplane import ControlPlane
+from e2e.hostpods import HostPods
+from e2e.instance import Instance
+from e2e.local import LocalCluster
+from e2e.policies import INGRESS, deny
+from e2e.probe import tcp
+from e2e.table import Table, await_table
+
+DOCUMENT = (ROOT / "docs/install.md").read_text()
+PORTS = (tcp(80),)
+XNP = """
+apiVersion: nodewall.io/v1alpha1
+kind: ExtendedNetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {priority: 1, podSelector: {}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}
+"""
+
+
+def commands(section: str) -> list[list[str]]:
+    """The lines of the code block that is marked so."""
+    (block,) = re.findall(rf"<!-- test: {section} -->\n```\n(.*?)```", DOCUMENT, re.DOTALL)
+    return [shlex.split(line) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[LocalCluster]:
+    """A cluster of its own, whose Deployments and DaemonSets become pods."""
+    instance = Instance.named(f"u{os.getpid()}"[:10])
+    instance.claim()
+    try:
+        control_plane = ControlPlane.start(instance, with_workloads=True)
+        cluster = LocalCluster.start(control_plane, "routed")
+        with HostPods(cluster).kept():
+            yield cluster
+        control_plane.end()
+    finally:
+        instance.remove()
+
+
+@pytest.fixture
+def shop(own: LocalCluster) -> Iterator[Scene]:
+    """Two pods that reach each other as long as nobody says no."""
+    with Scene(own) as scene:
+        scene.namespace("shop")
+        scene.pod("shop/one", node=0)
+        scene.pod("shop/two", node=1)
+        yield scene
+
+
+def do(cluster: LocalCluster, lines: list[list[str]]) -> str:
+    said = ""
+    for line in lines:
+        assert line[0] == "kubectl"
+        said = cluster.kubectl(*(_here(word) for word in line[1:]))
+    return said
+
+
+def _here(word: str) -> str:
+    return str(ROOT / word) if word in ("manifests/", "uninstall/") else word
+
+
+def everything(scene: Scene) -> Table:
+    return Table.of(scene.endpoints(), PORTS)
+
+
+def tables(cluster: LocalCluster) -> dict[str, str]:
+    """Node -> what nftables has there."""
+    nodes = cluster.topology.nodes
+    return {name: run([*netns.argv(node.namespace), "nft", "list", "tables"]).strip() for name, node in nodes.items()}
+
+
+def saved(cluster: LocalCluster) -> list[Path]:
+    """What is on the disks of the nodes."""
+    return [path for node in cluster.nodes for path in cluster.disk_of(node).rglob("*") if path.is_file()]
+
+
+def ours(cluster: LocalCluster) -> list[str]:
+    """The names of all objects, of every kind that can be listed, with our name in it."""
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    listed = [kind for kind in kinds if not kind.startswith("events")]
+    names = cluster.kubectl("get", ",".join(listed), "-A", "-o", "name", "--ignore-not-found").splitlines()
+    return sorted({name for name in names if "nodewall" in name})
+
+
+def finalizers(cluster: LocalCluster) -> set[str]:
+    """Of every object that is ours or that a policy of ours is about; the API server's own on definitions aside."""
+    kinds = "xnp,cxnp,nrs,networkpolicies,pods,leases,noderulesets,daemonsets,deployments"
+    path = "{range .items[*]}{.metadata.finalizers[*]}{end}"
+    return set(cluster.kubectl("get", kinds, "-A", "-o", f"jsonpath={path}").split())
+
+
+def test_installed_removed_and_installed_again(own: LocalCluster, shop: Scene) -> None:
+    before = ours(own)
+    assert before == []
+    listed = do(own, commands("install"))
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == list(own.nodes)
+    own.kubectl("apply", "-f", "-", given=XNP)
+    await_table(own.prober, everything(shop).closed())
+    assert set(tables(own).values()) == {"table inet nodewall"}
+    assert saved(own)
+    assert finalizers(own) == set()
+
+    remove = commands("remove")
+    for stopped_after in range(1, len(remove)):
+        do(own, remove[:stopped_after])  # and then somebody closed the lid
+    do(own, remove)
+    assert ours(own) == before
+    assert set(tables(own).values()) == {""}
+    assert saved(own) == []
+    await_table(own.prober, everything(shop))
+    do(own, remove)
+    assert ours(own) == before
+
+    do(own, commands("install"))
+    shop.apply(deny("shop", INGRESS))
+    await_table(own.prober, everything(shop).closed())
+
+
+def test_the_agents_are_gone_before_their_tables_are_removed(own: LocalCluster, shop: Scene) -> None:
+    """An agent that still ran would have its table back within a second."""
+    do(own, commands("install"))
+    do(own, commands("remove")[:1])
+    pods = own.api.list("v1", "Pod", "nodewall-system")
+    assert pods == []
+    assert set(tables(own).values()) == {"table inet nodewall"}, "removing the agents opens nothing"
