@@ -15,6 +15,7 @@ The answer to an attempt is [VERDICT, who answered, the source address that it s
 """
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -28,6 +29,11 @@ from typing import Any
 OPEN, REFUSED, UNREACHABLE, TIMEOUT = "open", "refused", "unreachable", "timeout"
 _REFUSALS = {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_FIRST_PORT, _PORTS = 10_240, 50_000
+_START = int.from_bytes(os.urandom(4), "big") % _PORTS
+_FRESH_PORTS = itertools.cycle(
+    (*range(_FIRST_PORT + _START, _FIRST_PORT + _PORTS), *range(_FIRST_PORT, _FIRST_PORT + _START))
+)
 _WAITING = {0, errno.EINPROGRESS, errno.EAGAIN}
 
 Result = tuple[str, str, str]
@@ -48,8 +54,8 @@ class Attempt:
     def begin(self, source: str, address: str, port: int) -> None:
         """Start connecting; UDP is 'connected' at once, which makes ICMP errors visible."""
         try:
-            if source:
-                self.sock.bind((source, 0))
+            if source or self.protocol == "udp":
+                self._bind(source)
             code = self.sock.connect_ex((address, port))
         except OSError as error:
             code = error.errno or errno.EINVAL
@@ -57,6 +63,22 @@ class Attempt:
             self._fail(code)
             return
         self._await(selectors.EVENT_WRITE, self._connected)
+
+    def _bind(self, source: str) -> None:
+        """UDP never takes a port twice: the packet would belong to the connection of the one that had it before, which
+        stays accepted for two minutes whatever the rules say by then."""
+        if self.protocol != "udp":
+            self.sock.bind((source, 0))
+            return
+        anywhere = "::" if self.sock.family == socket.AF_INET6 else "0.0.0.0"
+        for port in itertools.islice(_FRESH_PORTS, 100):
+            try:
+                self.sock.bind((source or anywhere, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
 
     def ask(self) -> None:
         """Put a fresh question on a connection that is open."""
