@@ -35,6 +35,7 @@ from nodewall.agent.netlink import (
     attribute,
     attributes,
 )
+from nodewall.agent.spelling import readable_by_all
 from nodewall.model.errors import NodewallError
 
 FAMILY = "inet"
@@ -165,6 +166,7 @@ class Kernel:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")
         self._library: nftables.Nftables | None = None
         self._netlink: Netlink | None = None
+        self._version: tuple[int, ...] = ()
         self.commits = 0
         """Transactions of ours that the kernel took."""
 
@@ -190,7 +192,10 @@ class Kernel:
         """Commit one transaction, whole or not at all. Raises KernelRefusedError with the kernel's reason."""
         check_own(commands)
         batch = elements.encoded(commands["nftables"])
-        await (self._run(self._commit, batch) if batch else self._run(self._command, commands))
+        if batch:
+            await self._run(self._commit, batch)
+        else:
+            await self._run(self._command, readable_by_all(commands, self._version))
         self.commits += 1
 
     async def list_table(self) -> list[dict[str, Any]] | None:
@@ -239,8 +244,9 @@ class Kernel:
         self._library.set_stateless_output(True)
         # Any listing carries the version; this family has the fewest tables.
         output = self._command({"nftables": [{"list": {"tables": {"family": "netdev"}}}]})
-        if version(output) < OLDEST_LIBRARY:
-            wanted, found = (".".join(map(str, parts)) for parts in (OLDEST_LIBRARY, version(output)))
+        self._version = version(output)
+        if self._version < OLDEST_LIBRARY:
+            wanted, found = (".".join(map(str, parts)) for parts in (OLDEST_LIBRARY, self._version))
             raise KernelUnavailableError(f"libnftables {found or 'of unknown version'} is too old: {wanted} is needed")
         self._netlink = Netlink(NETLINK_NETFILTER)
 
