@@ -12,7 +12,7 @@ from functools import partial
 
 from bench import ballast
 from bench.lane import PORT, Lane, lane
-from bench.measure import Result, Together
+from bench.measure import Result, Together, point
 from bench.sightings import Sightings, sightings
 from e2e.api import Object
 from e2e.cluster import Pod, Scene, pod_object, reference
@@ -122,11 +122,5 @@ def _results(kind: str, load: int, events: Sequence[Event]) -> list[Result]:
     whole = [(verdict - answered) * 1e3 for answered, verdict, _ in events]
     until_written = [(written - answered) * 1e3 for answered, _, written in events if written is not None]
     after = [(verdict - written) * 1e3 for _, verdict, written in events if written is not None]
-    points = [_point(f"{name}.{point}", whole, share) for point, share in POINTS.items()]
-    return [*points, _point(f"{name}.controller", until_written, 0.5), _point(f"{name}.agent", after, 0.5)]
-
-
-def _point(name: str, values: Sequence[float], share: float) -> Result:
-    """The least value that so many of the values do not exceed."""
-    ordered = sorted(values)
-    return Result(name, "ms", ordered[max(round(share * len(ordered)) - 1, 0)], None, None, len(ordered), tuple(values))
+    points = [point(f"{name}.{label}", whole, share) for label, share in POINTS.items()]
+    return [*points, point(f"{name}.controller", until_written, 0.5), point(f"{name}.agent", after, 0.5)]

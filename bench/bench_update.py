@@ -17,12 +17,14 @@ from nodewall.model.ruleset import NodeRuleSet
 from nodewall.render import Guard, Settings, Table, Transaction, diff, render, replace
 
 SHAPES = {
-    "1k": Shape(10, 10, 10),
-    "10k": Shape(50, 10, 20),
-    "55k": Shape(110, 10, 50),
-    "1M": Shape(110, 50, 200),
+    "1k": Shape(10, 10, 10, 10),
+    "10k": Shape(50, 50, 10, 20),
+    "55k": Shape(110, 110, 10, 50),
+    "55k-replicas": Shape(110, 22, 5, 500),
+    "1M": Shape(110, 110, 50, 200),
 }
-ROUNDS = {"1k": 10, "10k": 10, "55k": 10, "1M": 2}
+"""By elements. Replicas: pods of one workload are under the same policies, so the sets are a tenth as many."""
+ROUNDS = {"1k": 10, "10k": 10, "55k": 10, "55k-replicas": 10, "1M": 2}
 CHANGES = {"pod": with_pod, "peer": with_peer, "policy": with_policy}
 PAIRS_PER_ROUND = 3
 """Changes, each with its undoing, to one replace."""

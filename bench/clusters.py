@@ -29,9 +29,10 @@ class Shape:
         return cls(pods, namespaces, 2 * namespaces, max(pods // PODS_PER_NODE, 2))
 
 
-def cluster(shape: Shape) -> ClusterState:
+def cluster(shape: Shape, *, teams: bool = True) -> ClusterState:
+    """Without ``teams`` pods hear their own namespace instead, so that a pod concerns few nodes."""
     pods = [_pod(number, shape) for number in range(shape.pods)]
-    policies = [_policy(number, shape) for number in range(shape.policies)]
+    policies = [_policy(number, shape, teams) for number in range(shape.policies)]
     return ClusterState(
         pods={pod.key: pod for pod in pods},
         namespaces={name: Namespace(name, _team(number)) for number, name in enumerate(_namespaces(shape))},
@@ -69,12 +70,12 @@ def _pod(number: int, shape: Shape) -> Pod:
     )
 
 
-def _policy(number: int, shape: Shape) -> NetworkPolicy:
+def _policy(number: int, shape: Shape, teams: bool) -> NetworkPolicy:
     namespace, kind = number % shape.namespaces, number // shape.namespaces
     name = f"ns-{namespace:05}"
     if kind % 2 == 0:
-        team = labelled(team=str(namespace // NAMESPACES_PER_TEAM))
-        return NetworkPolicy(name, f"team-{kind}", EVERYTHING, ingress=(AllowRule(0, (PodPeer(team),), ANY_PORT),))
+        near = labelled(team=str(namespace // NAMESPACES_PER_TEAM)) if teams else NamespaceNames((name,))
+        return NetworkPolicy(name, f"near-{kind}", EVERYTHING, ingress=(AllowRule(0, (PodPeer(near),), ANY_PORT),))
     port = PortRange(Protocol.TCP, 8000 + kind, 8000 + kind)
     second = PodPeer(NamespaceNames((name,)), labelled(app="app-1"))
     return NetworkPolicy(name, f"app-{kind}", labelled(app="app-0"), ingress=(AllowRule(0, (second,), (port,)),))

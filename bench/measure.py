@@ -65,3 +65,10 @@ def compared(
     """A result whose two numbers are chosen from their samples in the same way: the median, or the least."""
     mine, other = choose(ours), choose(baseline) if baseline else None
     return Result(name, unit, mine, other, mine / other if other else None, len(ours), tuple(ours), tuple(baseline))
+
+
+def point(name: str, values: Sequence[float], share: float, unit: str = "ms") -> Result:
+    """The least value that so many of the values do not exceed: 0.5 is the median, 1.0 the largest."""
+    ordered = sorted(values)
+    chosen = ordered[max(round(share * len(ordered)) - 1, 0)]
+    return Result(name, unit, chosen, None, None, len(ordered), tuple(values))

@@ -15,23 +15,28 @@ PORT = PortRange(Protocol.TCP, 80, 80)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Every pod has a class of its own, every rule a group of its own: the most that so many elements can be."""
+    """Every class has rules of its own, and every rule a group of its own with so many members.
+
+    With as many classes as pods no two pods are under the same policies: that is the most objects that so many
+    elements can be in.
+    """
 
     pods: int
+    classes: int
     rules: int
     members: int
 
     def __str__(self) -> str:
-        return f"{self.pods} pods x {self.rules} rules x {self.members} peers"
+        return f"{self.pods} pods in {self.classes} classes x {self.rules} rules x {self.members} peers"
 
 
 def rule_set(shape: Shape) -> NodeRuleSet:
-    classes = tuple(_rule_class(pod, shape.rules) for pod in range(shape.pods))
+    classes = tuple(_rule_class(number, shape.rules) for number in range(shape.classes))
     return NodeRuleSet(
         node="node",
-        groups=tuple(_group(pod, rule, shape) for pod in range(shape.pods) for rule in range(shape.rules)),
+        groups=tuple(_group(number, rule, shape) for number in range(shape.classes) for rule in range(shape.rules)),
         classes=classes,
-        endpoints=tuple(_endpoint(pod, one.name) for pod, one in enumerate(classes)),
+        endpoints=tuple(_endpoint(pod, classes[pod % shape.classes].name) for pod in range(shape.pods)),
         rules=tuple(_ref(rule.id) for one in classes for rule in one.rules),
         pod_cidrs=(POD_CIDR,),
     )
@@ -52,32 +57,33 @@ def with_peer(before: NodeRuleSet, joining: Address = STRANGER) -> NodeRuleSet:
 
 def with_policy(before: NodeRuleSet) -> NodeRuleSet:
     """A policy more that selects the first pod: one rule with a group of its own, and so another class."""
-    (first, *classes), (pod, *pods) = before.classes, before.endpoints
+    first, (pod, *pods) = before.classes[0], before.endpoints
     group = replace(before.groups[0], name="g9999x999")
     added = replace(first.rules[0], id="r9999x999", match=Match(groups=(group.name,), ports=(PORT,)))
     other = replace(first, name="c9999", rules=(*first.rules, added))
     return replace(
         before,
         groups=(*before.groups, group),
-        classes=(*classes, other),
+        classes=(*before.classes, other),
         endpoints=(replace(pod, ingress=other.name), *pods),
         rules=(*before.rules, _ref(added.id)),
     )
 
 
-def _group(pod: int, rule: int, shape: Shape) -> AddressGroup:
-    first = (pod * shape.rules + rule) * shape.members
+def _group(number: int, rule: int, shape: Shape) -> AddressGroup:
+    first = (number * shape.rules + rule) * shape.members
     members = sorted(address(first + member, net=11) for member in range(shape.members))
-    return AddressGroup(f"g{pod:04}x{rule:03}", f"pods app={pod}, rule={rule}", tuple(members))
+    return AddressGroup(f"g{number:04}x{rule:03}", f"pods app={number}, rule={rule}", tuple(members))
 
 
-def _rule_class(pod: int, rules: int) -> RuleClass:
-    names = [f"{pod:04}x{rule:03}" for rule in range(rules)]
+def _rule_class(number: int, rules: int) -> RuleClass:
+    names = [f"{number:04}x{rule:03}" for rule in range(rules)]
     judged = (
         Rule(f"r{name}", Tier.NETWORK_POLICY, Action.ACCEPT, Match(groups=(f"g{name}",), ports=(PORT,)))
         for name in names
     )
-    return RuleClass(f"c{pod:04}", Direction.INGRESS, tuple(judged), Isolation(f"i{pod:04}", (f"shop/p{pod}",), 1))
+    isolation = Isolation(f"i{number:04}", (f"shop/policy-{number}",), 1)
+    return RuleClass(f"c{number:04}", Direction.INGRESS, tuple(judged), isolation)
 
 
 def _endpoint(pod: int, ingress: str) -> Endpoint:

@@ -4,7 +4,9 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from socket import SHUT_RDWR
 from urllib.parse import urlencode
 
 from e2e.api import Api
@@ -21,27 +23,43 @@ class Sightings:
     def __init__(self, api: Api) -> None:
         self.times: list[tuple[float, str]] = []
         self._generations: dict[str, int] = {}
-        self._connection = api.connect()
-        self._thread = threading.Thread(target=self._follow, args=(dict(api.headers),), daemon=True)
+        self._api, self._connection, self._closed = api, api.connect(), False
+        self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def between(self, start: float, end: float) -> float | None:
         """When the last change in that span was seen; None without one."""
         return max((at for at, _ in self.times if start < at <= end), default=None)
 
-    def close(self) -> None:
-        self._connection.close()
-        self._thread.join(5)
+    def since(self, start: float) -> list[float]:
+        """When the changes since then were seen."""
+        return [at for at, _ in reversed(self.times) if at > start]
 
-    def _follow(self, headers: dict[str, str]) -> None:
-        query = urlencode({"watch": "1", "timeoutSeconds": "3600"})
+    @property
+    def nodes(self) -> int:
+        """Whose NodeRuleSets were seen so far."""
+        return len(self._generations)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._connection.sock:
+            self._connection.sock.shutdown(SHUT_RDWR)  # wakes the reader, which `close` would wait for
+        self._thread.join(5)
+        self._connection.close()
+
+    def _follow(self) -> None:
+        """The API server ends a watch whenever it likes; what it repeats then is known by its generation."""
+        while not self._closed:
+            with suppress(OSError, ValueError, AttributeError, HTTPException):  # closed under its feet
+                self._watch()
+
+    def _watch(self) -> None:
+        self._connection = self._api.connect()
         self._connection.timeout = None
-        try:
-            self._connection.request("GET", f"{PATH}?{query}", headers=headers)
-            for line in self._connection.getresponse():
-                self._note(time.monotonic(), line)
-        except (OSError, ValueError, AttributeError):
-            return  # closed under its feet, which is how it ends
+        query = urlencode({"watch": "1", "timeoutSeconds": "3600"})
+        self._connection.request("GET", f"{PATH}?{query}", headers=dict(self._api.headers))
+        for line in self._connection.getresponse():
+            self._note(time.monotonic(), line)
 
     def _note(self, at: float, line: bytes) -> None:
         name, generation = _NAME.search(line), _GENERATION.search(line)

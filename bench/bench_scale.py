@@ -1,0 +1,113 @@
+"""The controller in a large cluster: a real API server with nodes and pods that exist only there, and no agents.
+
+Start-up from nothing to the last NodeRuleSet, then single changes until the last NodeRuleSet that they concern.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from bench import populace, usage
+from bench.bench_latency import POINTS
+from bench.clusters import Shape, address, cluster
+from bench.measure import Result, Together, point
+from bench.sightings import Sightings, sightings
+from e2e.components import Component, Installation
+from e2e.controlplane import ControlPlane
+from e2e.instance import Instance
+from e2e.local import LocalCluster
+from e2e.waiting import until
+from nodewall.model.cluster import ClusterState, Pod
+from nodewall.model.policy import NetworkPolicy
+
+SIZES = {100: Shape(1_000, 50, 100, 100), 1_000: Shape(10_000, 500, 1_000, 1_000)}
+"""By nodes. Ten pods to a node, twenty to a namespace, two policies to a namespace."""
+EVENTS = 60
+CALM = 0.5
+"""Seconds without a NodeRuleSet after which a change has reached its last one."""
+
+
+def benchmarks() -> Iterator[Together]:
+    for nodes, shape in SIZES.items():
+        start = tuple(f"scale.start.{nodes}.{what}" for what in ("seconds", "cpu", "memory", "apiserver"))
+        changes = tuple(f"scale.{kind}.{nodes}.{share}" for kind in ("pod", "policy") for share in POINTS)
+        yield Together(start + changes, partial(_measure, nodes, shape))
+
+
+def _measure(nodes: int, shape: Shape) -> Sequence[Result]:
+    state = cluster(shape, teams=False)
+    with _control_plane() as (plane, controller):
+        populace.settle(plane.api, state)
+        with sightings(plane.api) as seen:
+            found = list(_start(f"scale.start.{nodes}", plane, controller, seen, len(state.nodes)))
+            pods, policies = _changes(plane, state, seen)
+            for kind, events in (("pod", pods), ("policy", policies)):
+                written = [each.milliseconds for each in events]
+                found += [point(f"scale.{kind}.{nodes}.{name}", written, share) for name, share in POINTS.items()]
+                writes = [float(each.writes) for each in events]
+                found.append(point(f"scale.{kind}.{nodes}.writes", writes, 0.5, "writes"))
+    return found
+
+
+@contextmanager
+def _control_plane() -> Iterator[tuple[ControlPlane, Component]]:
+    """One real node, where the controller is about to run; what would make the others go is not there."""
+    instance = Instance.from_environment("bench")
+    instance.claim()
+    try:
+        plane = ControlPlane.start(instance)
+        local = LocalCluster.start(plane, "routed", ("real",))
+        (controller, *_) = Installation.install(local).of("controller")
+        yield plane, controller
+    finally:
+        instance.remove()
+
+
+def _start(name: str, plane: ControlPlane, controller: Component, seen: Sightings, nodes: int) -> Iterator[Result]:
+    server = plane.processes["kube-apiserver"].identity.pid
+    before = usage.cpu_seconds(server)
+    started = time.monotonic()
+    controller.start()
+    assert controller.process is not None
+    until("every NodeRuleSet is written", lambda: seen.nodes > nodes, within=300, every=0.1)
+    own = controller.process.identity.pid
+    yield Result(f"{name}.seconds", "s", seen.times[-1][0] - started, None, None, 1)
+    yield Result(f"{name}.cpu", "s", usage.cpu_seconds(own), None, None, 1)
+    yield Result(f"{name}.memory", "MB", usage.peak_megabytes(own), None, None, 1)
+    yield Result(f"{name}.apiserver", "s", usage.cpu_seconds(server) - before, None, None, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Until the last NodeRuleSet that a change made, and how many there were."""
+
+    milliseconds: float
+    writes: int
+
+
+def _changes(plane: ControlPlane, state: ClusterState, seen: Sightings) -> tuple[list[Event], list[Event]]:
+    chance = random.Random(1)  # noqa: S311 - no secret depends on it
+    pods: list[Pod] = chance.sample(sorted(state.pods.values(), key=lambda pod: pod.key), EVENTS)
+    policies = chance.sample(sorted(state.network_policies.values(), key=lambda each: each.name), EVENTS)
+    moved = [
+        _event(seen, partial(populace.readdress, plane.api, pod, address(number, net=12)))
+        for number, pod in enumerate(pods)
+    ]
+    return moved, [_event(seen, partial(_close, plane, policy)) for policy in policies]
+
+
+def _close(plane: ControlPlane, policy: NetworkPolicy) -> None:
+    plane.api.patch(populace.network_policy(policy), {"spec": {"ingress": []}})
+
+
+def _event(seen: Sightings, change: Callable[[], object]) -> Event:
+    before = time.monotonic()
+    change()
+    answered = time.monotonic()
+    until("a NodeRuleSet is written", lambda: seen.since(before), within=30, every=0.02)
+    until("no more are written", lambda: time.monotonic() - seen.times[-1][0] > CALM, within=60, every=0.05)
+    written = seen.since(before)
+    return Event((max(written) - answered) * 1e3, len(written))

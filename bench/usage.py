@@ -1,0 +1,38 @@
+"""What processes have used so far, from /proc."""
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def group_of(leader: int) -> list[int]:
+    """The processes of this leader's group, itself included."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(pid) == leader]  # noqa: PTH208
+
+
+def cpu_seconds(leader: int) -> float:
+    """User and system time of a group."""
+    return sum(sum(map(int, _stat(pid)[11:13])) for pid in group_of(leader)) / _TICKS
+
+
+def peak_megabytes(leader: int) -> float:
+    """The most memory that a process of the group ever had resident."""
+    return max(_peak(pid) for pid in group_of(leader)) / 1024
+
+
+def _group(pid: int) -> int:
+    try:
+        return int(_stat(pid)[2])
+    except OSError:
+        return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields after the command, which may hold anything; the first is the state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
