@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from e2e import image
 from e2e.cluster import Cluster, Scene
 from e2e.components import Installation
 from e2e.controlplane import ControlPlane
+from e2e.image import Image
 from e2e.instance import Instance, sweep_abandoned
 from e2e.local import LocalCluster
+from e2e.oci import ContainerRuntime
 from e2e.remote import RemoteCluster
 from e2e.topology import DATAPATHS
 
@@ -86,6 +89,20 @@ def control_plane(instance: Instance, request: pytest.FixtureRequest) -> Iterato
         yield control_plane
     finally:
         control_plane.end()
+
+
+@pytest.fixture(scope="session")
+def built(request: pytest.FixtureRequest) -> Iterator[Image]:
+    """The image of these sources."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    with image.built(reporter.write_line if reporter else print) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def containers(built: Image) -> ContainerRuntime:
+    """What starts containers of that image, its shells hidden: nothing may need one."""
+    return ContainerRuntime.of(built, print, [f"/usr/bin/{name}" for name in ("bash", "dash", "rbash", "sh")])
 
 
 @pytest.fixture(scope="session")

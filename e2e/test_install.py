@@ -1,6 +1,6 @@
 """docs/install.md, line by line: installed, enforcing, removed without a trace, installed again.
 
-Real controllers make pods of the manifests' workloads and wait for them to end.
+Real controllers make pods of the manifests' workloads and wait for them to end; the pods are containers of the image.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e2e import netns
 from e2e.cluster import Scene
@@ -19,6 +20,7 @@ from e2e.controlplane import ControlPlane
 from e2e.hostpods import HostPods
 from e2e.instance import Instance
 from e2e.local import LocalCluster
+from e2e.oci import ContainerRuntime
 from e2e.policies import INGRESS, deny
 from e2e.probe import tcp
 from e2e.table import Table, await_table
@@ -40,14 +42,14 @@ def commands(section: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[LocalCluster]:
+def own(containers: ContainerRuntime) -> Iterator[LocalCluster]:
     """A cluster of its own, whose Deployments and DaemonSets become pods."""
     instance = Instance.named(f"u{os.getpid()}"[:10])
     instance.claim()
     try:
         control_plane = ControlPlane.start(instance, with_workloads=True)
         cluster = LocalCluster.start(control_plane, "routed")
-        with HostPods(cluster).kept():
+        with HostPods(cluster, containers).kept():
             yield cluster
         control_plane.end()
     finally:
@@ -104,6 +106,17 @@ def finalizers(cluster: LocalCluster) -> set[str]:
     kinds = "xnp,cxnp,nrs,networkpolicies,pods,leases,noderulesets,daemonsets,deployments"
     path = "{range .items[*]}{.metadata.finalizers[*]}{end}"
     return set(cluster.kubectl("get", kinds, "-A", "-o", f"jsonpath={path}").split())
+
+
+def test_what_cleans_a_node_may_do_what_its_agent_may() -> None:
+    agent, cleanup = (
+        yaml.safe_load((ROOT / file).read_text())["spec"]["template"]["spec"]
+        for file in ("manifests/51-agent.yaml", "uninstall/20-cleanup.yaml")
+    )
+    for key in ("tolerations", "nodeSelector", "hostNetwork", "volumes", "securityContext"):
+        assert cleanup[key] == agent[key], key
+    for key in ("image", "securityContext", "volumeMounts"):
+        assert cleanup["initContainers"][0][key] == agent["containers"][0][key], key
 
 
 def test_installed_removed_and_installed_again(own: LocalCluster, shop: Scene) -> None:
