@@ -21,7 +21,7 @@ from e2e.oci import ContainerRuntime
 from e2e.remote import RemoteCluster
 from e2e.topology import DATAPATHS
 
-_LOCAL_ONLY = {"local_cluster", "control_plane", "instance"}
+_LOCAL_ONLY = {"built", "local_cluster", "control_plane", "instance"}
 _LOG_LINES = 25
 _INSTANCE = pytest.StashKey[Instance]()
 
