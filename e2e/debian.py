@@ -154,10 +154,11 @@ def _digest(words: Sequence[str]) -> str:
 
 def _bootstrap(root: Path, say: Say) -> None:
     say(f"making a root file system of Debian {SUITE}; once, about a minute")
-    mirror = os.environ.get(_MIRROR, "http://deb.debian.org/debian")
-    security = os.environ.get(_SECURITY_MIRROR, f"{mirror}-security")
     options = ["--variant=minbase", f"--keyring={_KEYRING}", "--force-check-gpg"]
-    run(["debootstrap", *options, SUITE, str(root), mirror], timeout=1800)
+    named = [mirror] if (mirror := os.environ.get(_MIRROR)) else []
+    run(["debootstrap", *options, SUITE, str(root), *named], timeout=1800)
+    mirror = (root / "etc/apt/sources.list").read_text().split()[1]  # debootstrap's own, where none was named
+    security = os.environ.get(_SECURITY_MIRROR, f"{mirror}-security")
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(_slim())
     for name in _LEFT_OUT:
         _empty_but_kept(root / "usr/share" / name, root)
