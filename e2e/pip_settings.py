@@ -37,7 +37,16 @@ def as_binds() -> Iterator[list[Bind]]:
 
 
 def _settings() -> dict[str, str]:
-    """Key -> value; pip lists the environment's, which win, last."""
-    listed = run([sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"])
+    """Key -> value; what the environment says wins, as it does for pip.
+
+    Of the environment pip itself is shown only where its configuration is: PIP_QUIET, for one, empties its list.
+    """
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    if place := os.environ.get("PIP_CONFIG_FILE"):
+        given["PIP_CONFIG_FILE"] = place
+    listed = run([sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"], env=given)
     pairs = (line.partition("=") for line in listed.splitlines())
-    return {name.rpartition(".")[2]: str(ast.literal_eval(value)).replace("\n", " ") for name, _, value in pairs}
+    settings = {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in pairs}
+    spoken = {key: os.environ.get(f"PIP_{key.upper().replace('-', '_')}") for key in (*_KEYS, "cert")}
+    settings |= {key: value for key, value in spoken.items() if value}
+    return {key: value.replace("\n", " ") for key, value in settings.items()}

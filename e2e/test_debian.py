@@ -1,5 +1,6 @@
 """Roots of Debian 13: what they bring is what the machine may not have, and nothing inside changes them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,14 +69,20 @@ def test_what_could_not_be_made_is_not_there_and_is_made_next_time(
     debian.made_once(target, fail)
 
 
-def test_pips_settings_go_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pips_settings_go_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://file.example/simple\ntimeout = 77\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     monkeypatch.setenv("PIP_CERT", __file__)
+    monkeypatch.setenv("PIP_QUIET", "1")
     with pip_settings.as_binds() as (configuration, certificates):
         lines = configuration.source.read_text().splitlines()
         assert configuration.target == pip_settings.CONFIGURATION
         assert certificates == Bind(Path(__file__), pip_settings.CERTIFICATES, read_only=True)
     assert lines[0] == "[global]"
-    assert "index-url = https://index.example/simple" in lines
+    assert [line for line in lines if "index-url" in line] == ["index-url = https://index.example/simple"]
+    assert "timeout = 77" in lines
     assert f"cert = {pip_settings.CERTIFICATES}" in lines
     assert not configuration.source.exists()
