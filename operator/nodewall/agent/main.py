@@ -20,6 +20,7 @@ from nodewall.agent.saved import Saved
 from nodewall.kube.clock import SystemClock
 from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.telemetry import logs
+from nodewall.telemetry.options import parse
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def cleanup(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     code.
     """
     try:
-        chosen = options.parse("nodewall cleanup", options.CLEANUP, arguments, environ)
+        chosen = parse("nodewall cleanup", options.CLEANUP, arguments, environ)
     except BadInputError as error:
         return _complain(error)
     logs.configure(chosen.log_level, chosen.log_format)

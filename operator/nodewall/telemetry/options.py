@@ -19,7 +19,9 @@ from nodewall.telemetry.web import Address
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row. ``parse`` takes text and raises ValueError with what it wants instead."""
+    """One row. ``parse`` takes text and raises ValueError with what it wants instead; ``shown`` is how the default is
+    written, so that it can be given back.
+    """
 
     field: str
     flag: str
@@ -28,6 +30,12 @@ class Option:
     help: str
     default: Any = None
     required: bool = False
+    shown: Callable[[Any], str] = str
+
+    @property
+    def default_text(self) -> str:
+        """What a user would have to write to get the default; empty when there is none, or none to write."""
+        return self.shown(self.default) if isinstance(self.default, Path | str | int | Address) else ""
 
 
 def address(text: str) -> Address:
@@ -120,7 +128,7 @@ def parse(
 
 
 def _help(option: Option) -> str:
-    default = f"; {option.default} by default" if isinstance(option.default, Path | str | int | Address) else ""
+    default = f"; {option.default_text} by default" if option.default_text else ""
     return f"{option.help} (${option.variable}{default})"
 
 
