@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from nodewall.compile.addresses import selectable
+from nodewall.compile.blame import PolicyError, culprit
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.compile.claims import Claims
 from nodewall.compile.classes import BoundClass, Subject, bind_class
@@ -88,6 +89,7 @@ class Compiler:
         """The same work in small steps. At each ``yield`` the caller may do something else, but read no rule set.
 
         ``RuntimeError`` when an earlier call was not driven to its end: nothing can be said about half a batch.
+        ``PolicyError`` for a failure that is one policy's; after any failure this compiler is of no use any more.
         """
         self._refuse_half_a_batch()
         self._unfinished = True
@@ -221,7 +223,10 @@ class Compiler:
 
     def _replace(self, ref: PolicyRef, new: NetworkPolicy | TierPolicy | None) -> Iterator[None]:
         """What the new one holds is taken before the old one lets go, so that what both hold is not made again."""
-        record = (yield from self._record(new)) if new else None
+        try:
+            record = (yield from self._record(new)) if new else None
+        except Exception as error:
+            raise PolicyError(ref) from error
         old = self._policies.pop(ref, None)
         if old:
             yield from self._about(old)
@@ -319,16 +324,17 @@ class Compiler:
         self.operations.classes += 1
         admitted = [each for each in profile.policies if each.nodes is None or pod.node in each.nodes.names]
         subject = Subject(pod.namespace, pod.ports, self._wish(pod.namespace))
-        ingress, egress = (
-            bind_class(
-                direction,
-                [each.templates[direction] for each in admitted if direction in each.templates],
-                subject,
-                self._settings,
-            )
-            for direction in Direction
-        )
+        ingress, egress = (self._bind(direction, admitted, subject) for direction in Direction)
         return ingress, egress
+
+    def _bind(self, direction: Direction, admitted: list[PolicyRecord], subject: Subject) -> BoundClass | None:
+        together = [each.templates[direction] for each in admitted if direction in each.templates]
+        try:
+            return bind_class(direction, together, subject, self._settings)
+        except Exception as error:
+            if ref := culprit(lambda some: bind_class(direction, some, subject, self._settings), together):
+                raise PolicyError(ref) from error
+            raise
 
     # --- which nodes are dirty
 
