@@ -36,6 +36,7 @@ The cluster is up: two nodes that {datapath} ({nodes}), a few pods, and {engine}
   kubectl run web --image=none --port=80 --labels=app=web      a pod more (images are not run)
   ip netns exec {node} nft list table inet nodewall
   ip netns exec {pod} bash         inside a pod
+  kubectl logs -n nodewall-system nodewall-agent-{first}      what an agent says; the files are in
   ls {logs}
 
 It stays until `{session}make cluster-down`.
@@ -156,6 +157,7 @@ def _explain(local: LocalCluster, has_engine: bool) -> None:
         "kubectl": local.control_plane.programs["kubectl"],
         "session": f"NODEWALL_E2E_ID={instance.id} " if instance.id else "",
         "python": os.path.relpath(sys.executable),
+        "first": local.nodes[0],
         "node": local.topology.nodes[local.nodes[0]].namespace,
         "pod": instance.name("p-shop.web"),
         "logs": instance.state / "logs",

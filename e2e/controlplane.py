@@ -11,11 +11,13 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e import binaries, certificates, forwarder, netns
+from e2e import binaries, certificates, forwarder, netns, podlogs
 from e2e.api import Api, ApiError, Object
 from e2e.command import CommandError, run
 from e2e.instance import Instance
@@ -84,6 +86,7 @@ class ControlPlane:
             control_plane._start_forwarder(listener)
         _write_kubeconfig(control_plane.kubeconfig, pki, f"https://127.0.0.1:{control_plane.port}")
         control_plane._start("etcd", _etcd_arguments(programs["etcd"], instance))
+        control_plane._start_podlogs()
         control_plane.start_apiserver()
         if with_controllers:
             control_plane._start_controllers(_CONTROLLERS + (_WORKLOAD_CONTROLLERS if with_workloads else ()))
@@ -150,6 +153,29 @@ class ControlPlane:
         """Ask kube-apiserver to end, as an upgrade would: it says goodbye to every watch."""
         self._stop("kube-apiserver", kill=False)
 
+    def start_etcd(self) -> None:
+        """Start etcd (again) on the data that is there; the API server waits for it by itself."""
+        self._start("etcd", _etcd_arguments(self.programs["etcd"], self.instance))
+
+    def kill_etcd(self) -> None:
+        """Kill etcd as a crash would; what it has written stays in `etcd_data`."""
+        self._stop("etcd", kill=True)
+
+    @property
+    def etcd_data(self) -> Path:
+        """The directory that etcd keeps everything in; to be copied or replaced while etcd does not run."""
+        return self.instance.directory("etcd")
+
+    @contextmanager
+    def running_controllers(self, *names: str) -> Iterator[None]:
+        """These loops of kube-controller-manager run meanwhile."""
+        self.programs |= binaries.provide((binaries.CONTROLLER_MANAGER,), print)
+        self._start_controllers(names)
+        try:
+            yield
+        finally:
+            self._stop("kube-controller-manager", kill=True)
+
     def end(self) -> None:
         """End every process. Killed: what they would tidy up at leisure is removed anyway."""
         self.api.close()
@@ -186,6 +212,15 @@ class ControlPlane:
         process = Process.start("forwarder", [*argv, str(PORT)], log, {"PATH": os.defpath}, [listener.fileno()])
         self.instance.add_process(process.identity)
         self.processes["forwarder"] = process
+
+    def _start_podlogs(self) -> None:
+        pair, authority = self.pki.server, self.pki.ca.certificate
+        paths = (pair.certificate, pair.key, authority, self.instance.state)
+        arguments = (ADDRESS, str(podlogs.PORT), *map(str, paths))
+        argv = [*netns.argv(self.namespace), *isolated(podlogs.__file__, *arguments)]
+        process = Process.start("podlogs", argv, self.instance.log("podlogs"), {"PATH": os.defpath})
+        self.instance.add_process(process.identity)
+        self.processes["podlogs"] = process
 
     def _await_ready(self) -> None:
         try:
@@ -247,6 +282,10 @@ def _apiserver_arguments(pki: certificates.Certificates, instance: Instance) -> 
         f"--tls-cert-file={pki.server.certificate}",
         f"--tls-private-key-file={pki.server.key}",
         f"--client-ca-file={pki.ca.certificate}",
+        f"--kubelet-certificate-authority={pki.ca.certificate}",
+        f"--kubelet-client-certificate={pki.admin.certificate}",
+        f"--kubelet-client-key={pki.admin.key}",
+        "--kubelet-preferred-address-types=InternalDNS",  # see `e2e.local`: an IP would be one of the node's addresses
         "--authorization-mode=Node,RBAC",
         "--anonymous-auth=true",
         "--service-account-issuer=https://kubernetes.default.svc",

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e import netns, probe_worker
+from e2e import netns, podlogs, probe_worker
 from e2e.addressing import EXTERNAL_ADDRESSES
 from e2e.api import Api, Object
 from e2e.cluster import ContainerPort, Pod, pod_object, reference, with_addresses
-from e2e.controlplane import ControlPlane, default_service_account
+from e2e.controlplane import ADDRESS, ControlPlane, default_service_account
 from e2e.probe import Endpoint, Prober
 from e2e.python import isolated
 from e2e.topology import DATAPATHS, Node, Topology, Wire
@@ -257,9 +257,18 @@ def _node_object(node: Node, labels: Mapping[str, str]) -> Object:
 def _node_status(node: Node) -> Object:
     addresses = [{"type": "InternalIP", "address": each} for each in node.plan.addresses]
     addresses.append({"type": "Hostname", "address": node.name})
+    addresses.append({"type": "InternalDNS", "address": ADDRESS})  # where its pods' logs are, see `e2e.podlogs`
     capacity = {"cpu": "2", "memory": "4Gi", "pods": "200"}
     conditions = [{"type": "Ready", "status": "True", "reason": "Network", "message": "a network namespace"}]
-    return {"status": {"addresses": addresses, "capacity": capacity, "allocatable": capacity, "conditions": conditions}}
+    return {
+        "status": {
+            "addresses": addresses,
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": conditions,
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": podlogs.PORT}},
+        }
+    }
 
 
 def pod_status(addresses: Sequence[str], node: Node, phase: str = "Running", *, ready: bool) -> Object:

@@ -4,18 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e import netns
-from e2e.cluster import Scene
+from e2e.cluster import Scene, reference
 from e2e.components import Installation
 from e2e.local import LocalCluster
 from e2e.policies import INGRESS, deny, ingress, port
 from e2e.probe import tcp
 from e2e.table import Table, await_table
+from e2e.waiting import until
 
 NODEWALL = Path(sys.executable).parent / "nodewall"
 
@@ -126,3 +130,101 @@ def test_kubectl_finds_it_as_a_plugin(
     said = local_cluster.kubectl("nodewall", "status", "netpol/x/deny-ingress", "--wait", "20")
     assert "NetworkPolicy x/deny-ingress: in force on 2 of 2 nodes" in said
     assert "Usage: kubectl nodewall status" in local_cluster.kubectl("nodewall", "status", "--help")
+
+
+# --- logs, through kube-apiserver -------------------------------------------------------------------------------------
+
+
+def closed_and_recorded(pods: Scene, cluster: LocalCluster, closed: int = 81) -> Table:
+    """x/far may ask x/server on 80 alone; both verdicts are on record."""
+    cluster.api.patch(reference("Namespace", "x"), {"metadata": {"annotations": {"nodewall.io/log": "All"}}})
+    pods.apply(OPEN_80)
+    table = Table.of(pods.endpoints("x/far"), [tcp(80), tcp(closed)], targets=pods.endpoints("x/server"))
+    await_table(cluster.prober, table.closed(port=tcp(closed)))
+    return table
+
+
+def about(said: str, pods: Scene, number: int) -> list[dict[str, Any]]:
+    """The records, one a line, of what came to this port of the server."""
+    address = pods.pods["x/server"].addresses[0]
+    found = [json.loads(line) for line in said.splitlines()]
+    ends = [(each, each.get("IP", {}), each.get("l4", {}).get("TCP", {})) for each in found]
+    return [each for each, ip, l4 in ends if (ip.get("destination"), l4.get("destination_port")) == (address, number)]
+
+
+def test_the_records_of_all_agents(pods: Scene, person: Person, local_cluster: LocalCluster) -> None:
+    table = closed_and_recorded(pods, local_cluster)
+    recorded = ("logs", "--namespace", "x", "--since", "1m", "-o", "json")
+
+    def denied() -> list[dict[str, Any]]:
+        local_cluster.prober.measure(table.probes())  # what is over the rate is not on record
+        return about(person(*recorded, "--verdict", "deny")[1], pods, 81)
+
+    for each in until("a deny", denied, within=20):
+        assert (each["verdict"], each["node_name"]) == ("deny", "node-1")
+        assert each["destination"] == {"kind": "pod", "namespace": "x", "pod_name": "server"}
+        assert each["ingress_denied_by"] == [{"kind": "NetworkPolicy", "namespace": "x", "name": "web"}]
+    code, said = person(*recorded, "--policy", "x/web", "--node", "node-1")
+    assert code == 0
+    assert about(said, pods, 80)
+    assert not about(person(*recorded, "--verdict", "deny")[1], pods, 80)
+    assert not about(person(*recorded, "--node", "node-2")[1], pods, 81)
+
+
+def test_a_line_for_people_names_the_other_end(pods: Scene, person: Person, local_cluster: LocalCluster) -> None:
+    """The node that judged it knew only an address."""
+    table = closed_and_recorded(pods, local_cluster)
+
+    def lines() -> list[str]:
+        local_cluster.prober.measure(table.probes())
+        said = person("logs", "-n", "x", "--since", "1m", "--verdict", "deny", "-o", "text")[1]
+        return [line for line in said.splitlines() if "x/far" in line and "x/server" in line]
+
+    assert "x/web" in until("a line with both pods", lines, within=20)[0]
+
+
+@contextmanager
+def following(cluster: LocalCluster, output: Path, *arguments: str) -> Iterator[None]:
+    """`nodewall logs --follow` while the block runs."""
+    command = [str(NODEWALL), "logs", "--follow", *arguments, "--kubeconfig", str(cluster.control_plane.kubeconfig)]
+    with output.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def test_records_are_followed_as_they_come(
+    pods: Scene, engine: Installation, local_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """In this life of the agent and in its next one."""
+    number, output = 8301, tmp_path / "said"
+    closed_and_recorded(pods, local_cluster, number)
+    attempt = Table.of(pods.endpoints("x/far"), [tcp(number)], targets=pods.endpoints("x/server"))
+
+    def told() -> int:
+        return sum(each["count"] for each in about(output.read_text(), pods, number))
+
+    def more(than: int) -> bool:
+        local_cluster.prober.measure(attempt.probes())
+        return told() > than
+
+    with following(local_cluster, output, "-n", "x", "--verdict", "deny", "-o", "json"):
+        for _ in range(2):
+            until("one more", partial(more, told()), within=20)
+            engine.on("agent", "node-1").restart()
+            engine.on("agent", "node-1").await_ready()
+
+
+def test_kubectl_shows_what_an_agent_says(engine: Installation, local_cluster: LocalCluster) -> None:
+    agent = engine.on("agent", "node-1")
+    logs = ("logs", "-n", "nodewall-system", agent.name)
+    wrote = agent.log.read_text()
+    assert local_cluster.kubectl(*logs).startswith(wrote)
+    first, *_, last = wrote.splitlines()
+    assert first not in local_cluster.kubectl(*logs, "--tail=1")
+    (stamped,) = (each for each in local_cluster.kubectl(*logs, "--timestamps").splitlines() if each.endswith(last))
+    time = stamped.removesuffix(f" {last}")
+    later = local_cluster.kubectl(*logs, f"--since-time={time[:19]}Z")
+    assert last in later
+    assert first not in later
