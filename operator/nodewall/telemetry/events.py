@@ -44,7 +44,6 @@ class Reason(StrEnum):
 
     POLICY_ACCEPTED = "PolicyAccepted"
     POLICY_INVALID = "PolicyInvalid"
-    POLICY_UNSUPPORTED = "PolicyUnsupported"
     POLICY_CONFLICTED = "PolicyConflicted"
     RULE_SET_TOO_LARGE = "RuleSetTooLarge"
     RULE_SET_REPAIRED = "RuleSetRepaired"

@@ -12,7 +12,7 @@ rate needs the zero before the first failure.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -60,6 +60,20 @@ class Outcome(Label):
     UNCHANGED = "unchanged"
     FAILED = "failed"
     TOO_LARGE = "too_large"
+
+
+class Kind(Label):
+    """How a rule set gets into the kernel: the smallest change, or the whole table anew."""
+
+    DIFF = "diff"
+    REPLACE = "replace"
+
+
+class Result(Label):
+    """How one transaction in the kernel ended. A refused one leaves the table as it was."""
+
+    DONE = "done"
+    FAILED = "failed"
 
 
 class Acceptance(Label):
@@ -123,7 +137,6 @@ _WAY_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 
 WATCHES: Final = Counter(
     "nodewall_controller_watch_restarts_total", "Watches begun again, by what ended the last one", (Resource, Cause)
 )
-WATCH_EVENTS: Final = Counter("nodewall_controller_watch_events_total", "Watch events received", (Resource,))
 MIRRORED: Final = Gauge("nodewall_controller_objects", "Objects mirrored from the API server", (Resource,))
 SYNCED: Final = Gauge(
     "nodewall_controller_synced", "1 when every input has been listed; before that nothing is published"
@@ -160,7 +173,14 @@ EVENTS_DROPPED: Final = Counter(
 AGENT_WATCHES: Final = Counter(
     "nodewall_agent_watch_restarts_total", "Watches begun again, by what ended the last one", (Cause,)
 )
-APPLY_SECONDS: Final = Histogram("nodewall_agent_apply_seconds", "One transaction in the kernel", _LOCAL_SECONDS)
+PROGRAMMING_SECONDS: Final = Histogram(
+    "nodewall_agent_programming_seconds",
+    "From the change of a policy, a pod or another input, as the controller heard of it, to the kernel's table",
+    _WAY_SECONDS,
+)
+APPLY_SECONDS: Final = Histogram(
+    "nodewall_agent_apply_seconds", "One transaction in the kernel", _LOCAL_SECONDS, (Kind, Result)
+)
 APPLIES: Final = Counter("nodewall_agent_applies_total", "Rule sets brought to the kernel", (Outcome,))
 APPLIED_AT: Final = Gauge(
     "nodewall_agent_last_apply_timestamp_seconds", "When a rule set was last applied or found in place"
@@ -173,7 +193,10 @@ APPLIED_PODS: Final = Gauge("nodewall_agent_pods", "Local pods in the applied ru
 APPLIED_POLICIES: Final = Gauge("nodewall_agent_policies", "Policies in the applied rule set")
 APPLIED_RULES: Final = Gauge("nodewall_agent_rules", "Rules in the applied rule set")
 APPLIED_ADDRESSES: Final = Gauge("nodewall_agent_addresses", "Addresses in the applied rule set's groups")
-DRIFTS: Final = Counter("nodewall_agent_drifts_total", "Times that somebody else changed the table, each repaired")
+APPLIED_ELEMENTS: Final = Gauge("nodewall_agent_elements", "Elements of the sets and maps in the kernel's table")
+DRIFTS: Final = Counter(
+    "nodewall_agent_drift_repairs_total", "Times that somebody else changed the table and it was repaired"
+)
 REPORTS: Final = Counter("nodewall_agent_reports_total", "Status written to the API server", (Outcome,))
 RECORDS: Final = Counter("nodewall_agent_log_records_total", "Verdict records written, folded ones too", (Verdict,))
 RECORDS_SUPPRESSED: Final = Counter(
@@ -183,7 +206,6 @@ RECORDS_LOST: Final = Counter("nodewall_agent_log_records_lost_total", "Verdict 
 
 CONTROLLER: Final[tuple[Metric, ...]] = (
     WATCHES,
-    WATCH_EVENTS,
     MIRRORED,
     SYNCED,
     LEADS,
@@ -201,6 +223,7 @@ CONTROLLER: Final[tuple[Metric, ...]] = (
 )
 AGENT: Final[tuple[Metric, ...]] = (
     AGENT_WATCHES,
+    PROGRAMMING_SECONDS,
     APPLY_SECONDS,
     APPLIES,
     APPLIED_AT,
@@ -210,6 +233,7 @@ AGENT: Final[tuple[Metric, ...]] = (
     APPLIED_POLICIES,
     APPLIED_RULES,
     APPLIED_ADDRESSES,
+    APPLIED_ELEMENTS,
     DRIFTS,
     REPORTS,
     RECORDS,
@@ -249,6 +273,10 @@ class Metrics:
     def observe(self, metric: Histogram, value: float, *labels: Label) -> None:
         """Record one value, in the metric's unit."""
         self._series(metric, labels).observe(value)
+
+    def follow(self, metric: Gauge, read: Callable[[], float], *labels: Label) -> None:
+        """Ask for the present value whenever somebody looks; `read` must not block."""
+        self._series(metric, labels).set_function(read)
 
     def exposition(self) -> bytes:
         """All series in the text format, of media type `CONTENT_TYPE`."""
