@@ -28,7 +28,8 @@ def diff(old: Table, new: Table) -> Transaction | None:
     """
     before, after = _by_name(old.holders), _by_name(new.holders)
     chains_before, chains_after = _by_name(old.chains), _by_name(new.chains)
-    if old.name != new.name or _recast(before, after) or _rehung(chains_before, chains_after):
+    holders, chains = _in_both(before, after), _in_both(chains_before, chains_after)
+    if old.name != new.name or _recast(holders) or _rehung(chains):
         return replace(new)
     commands = tuple(
         joined(
@@ -38,8 +39,8 @@ def diff(old: Table, new: Table) -> Transaction | None:
                 _only_in(after, before),
                 _only_in(chains_after, chains_before),
             ),
-            _redrawn(new.name, chains_before, chains_after),
-            _edited(new.name, before, after),
+            _redrawn(new.name, chains),
+            _edited(new.name, holders),
             _dropped(new.name, _only_in(chains_before, chains_after), _only_in(before, after)),
             (Command("delete", "counter", new.name, name) for name in sorted(set(old.counters) - set(new.counters))),
         )
@@ -55,12 +56,13 @@ def _only_in(these: Mapping[str, Thing], those: Mapping[str, Thing]) -> list[Thi
     return [thing for name, thing in these.items() if name not in those]
 
 
-def _in_both(old: Mapping[str, Thing], new: Mapping[str, Thing]) -> Iterator[tuple[Thing, Thing]]:
-    return ((old[name], thing) for name, thing in new.items() if name in old)
+def _in_both(old: Mapping[str, Thing], new: Mapping[str, Thing]) -> list[tuple[Thing, Thing]]:
+    """(as it was, as it is) of what has kept its name, without what is the very same object: that is most of it."""
+    return [(old[name], thing) for name, thing in new.items() if name in old and old[name] is not thing]
 
 
-def _recast(old: Mapping[str, Holder], new: Mapping[str, Holder]) -> bool:
-    return any(was is not now and _nature(was) != _nature(now) for was, now in _in_both(old, new))
+def _recast(holders: Iterable[tuple[Holder, Holder]]) -> bool:
+    return any(_nature(was) != _nature(now) for was, now in holders)
 
 
 def _nature(holder: Holder) -> tuple[object, ...]:
@@ -70,20 +72,20 @@ def _nature(holder: Holder) -> tuple[object, ...]:
     return ("set", holder.types, holder.elements if holder.interval else None)
 
 
-def _rehung(old: Mapping[str, Chain], new: Mapping[str, Chain]) -> bool:
-    return any(was.hook != now.hook for was, now in _in_both(old, new))
+def _rehung(chains: Iterable[tuple[Chain, Chain]]) -> bool:
+    return any(was.hook != now.hook for was, now in chains)
 
 
-def _redrawn(table: str, old: Mapping[str, Chain], new: Mapping[str, Chain]) -> Iterator[Command]:
-    for was, now in _in_both(old, new):
-        if was is not now and was.rules != now.rules:
+def _redrawn(table: str, chains: Iterable[tuple[Chain, Chain]]) -> Iterator[Command]:
+    for was, now in chains:
+        if was.rules != now.rules:
             yield Command("flush", "chain", table, now.name)
             yield from add_rules(table, now)
 
 
-def _edited(table: str, old: Mapping[str, Holder], new: Mapping[str, Holder]) -> Iterator[Command]:
+def _edited(table: str, holders: Iterable[tuple[Holder, Holder]]) -> Iterator[Command]:
     """Deletes before adds: an address whose verdict changes is the same key twice."""
-    changed = [(was, now) for was, now in _in_both(old, new) if was is not now and was.elements != now.elements]
+    changed = [(was, now) for was, now in holders if was.elements != now.elements]
     lost = ((now.name, _missing(was, now)) for was, now in changed)
     gained = ((now.name, _missing(now, was)) for was, now in changed)
     for name, elements in lost:

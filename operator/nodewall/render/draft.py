@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from nodewall.model.errors import BadInputError
@@ -16,6 +17,8 @@ Thing = TypeVar("Thing", Chain, Set)
 GroupKey = tuple[str, int]
 """(name of an address group or a port group, family)"""
 
+_NAMES = 1 << 14
+"""Names of sets kept, because each drawing asks for all of them again. More groups than that only cost time."""
 
 PortKey = tuple[int, int]
 """(protocol number, port)"""
@@ -75,8 +78,8 @@ class Draft:
         self._counters: set[str] = set()
         self._sets: dict[str, Set] = {}
         self._chains: dict[str, Chain] = {}
-        self._groups: set[GroupKey] = set()
-        self._port_groups: set[GroupKey] = set()
+        self._groups: dict[GroupKey, None] = {}
+        self._port_groups: dict[GroupKey, None] = {}
 
     def fragment(self) -> Fragment:
         return Fragment(
@@ -118,12 +121,12 @@ class Draft:
 
     def group(self, group: str, family: int) -> SetRef:
         """The addresses of one family in an address group."""
-        self._groups.add((group, family))
+        self._groups[group, family] = None
         return SetRef(group_set(group, family))
 
     def port_group(self, group: str, family: int) -> SetRef:
         """The (address, protocol, port) triples of one family in a port group."""
-        self._port_groups.add((group, family))
+        self._port_groups[group, family] = None
         return SetRef(port_group_set(group, family))
 
     def size(self, group: str, family: int) -> int:
@@ -163,10 +166,12 @@ def add(things: dict[str, Thing], thing: Thing) -> None:
         raise BadInputError(f"two different objects would be named {thing.name}", subject="NodeRuleSet")
 
 
+@lru_cache(_NAMES)
 def group_set(group: str, family: int) -> str:
     return names.name(f"g{family}", group)
 
 
+@lru_cache(_NAMES)
 def port_group_set(group: str, family: int) -> str:
     return names.name(f"s{family}", group)
 

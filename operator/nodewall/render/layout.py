@@ -13,7 +13,7 @@ from nodewall.model.policy import Action, Direction, Tier
 from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, RuleClass
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
-from nodewall.render.draft import Draft, Fold, Fragment, add, group_set, port_group_set
+from nodewall.render.draft import Draft, Fold, Fragment, GroupKey, add, group_set, port_group_set
 from nodewall.render.expressions import Jump, Tuple
 from nodewall.render.folding import fold_map
 from nodewall.render.members import address_set, check_addresses, of_family, port_set
@@ -130,7 +130,7 @@ class _Rendering:
         return (
             (judged is was or judged == was)
             and _of_classes(before) == _of_classes(now)
-            and all(self._refs.get(rule_id) == ref for rule_id, ref in fragment.refs)
+            and [self._refs.get(rule_id) for rule_id, _ in fragment.refs] == [ref for _, ref in fragment.refs]
             and all(self._size(*key) == size for key, size in fragment.sizes)
         )
 
@@ -147,9 +147,9 @@ class _Rendering:
                 add(chains, chain)
             for held in fragment.sets:
                 add(self._sets, held)
-        for name, family in sorted({key for fragment in fragments for key in fragment.groups}):
+        for name, family in dict.fromkeys(key for fragment in fragments for key in fragment.groups):
             add(self._sets, self._addresses(name, family))
-        for name, family in sorted({key for fragment in fragments for key in fragment.port_groups}):
+        for name, family in dict.fromkeys(key for fragment in fragments for key in fragment.port_groups):
             add(self._sets, self._ports(name, family))
         self._maps += [self._fold(fold) for fragment in fragments for fold in fragment.folds]
         return Table(
@@ -162,16 +162,18 @@ class _Rendering:
         )
 
     def _addresses(self, name: str, family: int) -> Set:
-        return self._group(group_set(name, family), _named(name, self._address_groups), address_set, family)
+        return self._group(group_set(name, family), self._address_groups.get(name), address_set, (name, family))
 
     def _ports(self, name: str, family: int) -> Set:
-        return self._group(port_group_set(name, family), _named(name, self._port_groups), port_set, family)
+        return self._group(port_group_set(name, family), self._port_groups.get(name), port_set, (name, family))
 
-    def _group(self, held: str, group: Group, draw: Callable[[Group, int], Set], family: int) -> Set:
+    def _group(self, held: str, group: Group | None, draw: Callable[[Group, int], Set], key: GroupKey) -> Set:
         """The set of a group: drawn before in this table, or in the one before, or now."""
+        if group is None:
+            raise BadInputError(f"no group is named {key[0]!r}", subject="NodeRuleSet", path="classes")
         was = self._groups.get(held) or self._before.groups.get(held)
         if was is None or not (was[0] is group or was[0] == group):
-            was = group, draw(group, family)
+            was = group, draw(group, key[1])
         self._groups[held] = was
         return was[1]
 
@@ -215,9 +217,3 @@ def _owners(ruleset: NodeRuleSet, family: int) -> dict[str, Endpoint]:
 
 def _class_of(endpoint: Endpoint, entry: Entry) -> str:
     return endpoint.egress if entry.direction is Direction.EGRESS else endpoint.ingress
-
-
-def _named(name: str, groups: Mapping[str, Group]) -> Group:
-    if name not in groups:
-        raise BadInputError(f"no group is named {name!r}", subject="NodeRuleSet", path="classes")
-    return groups[name]
