@@ -36,7 +36,7 @@ def test_a_hand_on_the_table_is_undone(text: str, namespace: str, tmp_path: Path
         await until(lambda: node.condition("Degraded").get("reason") == "Drift", "the condition tells")
         assert re.search(r"changed by nft \(pid \d+\); repaired \(once", node.condition("Degraded")["message"])
         assert node.condition("Applied")["status"] == "True"
-        assert "nodewall_agent_drifts_total 1.0" in (await node.http("/metrics"))[1]
+        assert "nodewall_agent_drift_repairs_total 1.0" in (await node.http("/metrics"))[1]
 
     on_node(namespace, tmp_path, work)
 
@@ -83,6 +83,6 @@ def test_other_owners_in_a_loop_neither_lose_a_rule_nor_are_listed(namespace: st
         listed = (await process.communicate())[0].decode()
         assert listed.count("10.96.0.30") == 2
         assert node.condition("Degraded")["status"] == "False"
-        assert "nodewall_agent_drifts_total 0.0" in (await node.http("/metrics"))[1]
+        assert "nodewall_agent_drift_repairs_total 0.0" in (await node.http("/metrics"))[1]
 
     on_node(namespace, tmp_path, work)

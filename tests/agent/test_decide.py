@@ -135,6 +135,14 @@ def test_an_unusable_rule_set_leaves_the_table_and_says_why() -> None:
     assert state.observed == decide.Observed("u1", 2)
 
 
+def test_without_a_table_nothing_is_said_to_stay() -> None:
+    for found, said in ((False, "nothing is enforced until then"), (True, "the last good table stays")):
+        state = decide.start(decide.DEFAULTS, found, None)
+        for without in (decide.absent(state), decide.unusable(state, decide.Observed("u1", 2), "spec: missing")):
+            assert without.trouble
+            assert without.trouble.message.endswith(f"; {said}")
+
+
 def test_a_rule_set_that_cannot_be_drawn_gives_way_to_the_one_in_force() -> None:
     state = decide.read(in_force(ruleset(1)), ruleset(2, broken()), NOW)
     with pytest.raises(BadInputError):

@@ -50,7 +50,7 @@ class Listener:
     def adopted(self, target: Target) -> None:
         self.events.append(("adopted", target.ruleset.generation))
 
-    def refused(self, kind: Kind, finding: Finding) -> None:
+    def refused(self, kind: Kind, finding: Finding, _seconds: float) -> None:
         self.events.append((f"refused {kind.value}", finding.reason))
 
 

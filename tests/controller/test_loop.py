@@ -47,12 +47,13 @@ class Api:
 
     written: list[tuple[str, str]] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
+    ages: list[float] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     most: int = 0
     failures: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def write(self, node: Node, wanted: Encoded) -> Published:
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
         assert node.name not in self.busy, "two writes of one node at a time"
         self.busy.append(node.name)
         self.most = max(self.most, len(self.busy))
@@ -64,6 +65,7 @@ class Api:
         finally:
             self.busy.remove(node.name)
         self.written.append((node.name, wanted.digest))
+        self.ages.append(age)
         self.owners[node.name] = node.uid
         return Published("uid", wanted.digest, node.uid)
 

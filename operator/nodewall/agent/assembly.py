@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from nodewall import __version__
@@ -17,6 +18,7 @@ from nodewall.agent.kernel import Kernel
 from nodewall.agent.listen import Followers, Keeper, Listening
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.options import Established, Options
+from nodewall.agent.programming import Programming
 from nodewall.agent.reading import reader
 from nodewall.agent.report import Reporter, Status
 from nodewall.agent.saved import Saved
@@ -69,9 +71,10 @@ class Agent:
         self._lookout = Lookout(self._inbox, clock)
         place = Place(chosen.node, chosen.state_directory)
         self._flowlog = Flowlog(place, Output(sys.stdout.fileno()), self._metrics, Times(clock, time.time))
+        self._programming = Programming(partial(self._metrics.observe, metrics.PROGRAMMING_SECONDS), time.time)
         followers = Followers(
             changed=(self._reporter.changed, self._lookout.changed),
-            applied=(self._keeper.keep, self._sentinel.applied, self._flowlog.applied),
+            applied=(self._keeper.keep, self._sentinel.applied, self._flowlog.applied, self._programming.applied),
         )
         listener = Listening(self._metrics, time.time, followers)
         ways = Ways(self._read, kernel, conntrack.forget, self._reserve)
@@ -151,6 +154,7 @@ class Agent:
 
     def _seen(self, sighting: Sighting) -> None:
         self._reporter.remember(sighting.uid, sighting.source)
+        self._programming.saw(sighting.uid, sighting.generation, sighting.source)
 
     async def _patch(self, status: Status) -> None:
         target = Target(NODE_RULE_SETS, self._options.node, subresource="status")

@@ -48,7 +48,7 @@ LAST_RETRY: Seconds = 60.0
 
 
 class Kind(StrEnum):
-    """How a rule set gets into the kernel; also a metric's label."""
+    """How a rule set gets into the kernel."""
 
     DIFF = "diff"
     REPLACE = "replace"
@@ -243,15 +243,19 @@ def tick(state: State, now: Seconds) -> State:
 
 def absent(state: State) -> State:
     """There is no NodeRuleSet of this node. The node stays as it is."""
-    message = "there is no NodeRuleSet for this node; the last good table stays"
+    message = f"there is no NodeRuleSet for this node; {_meanwhile(state)}"
     return replace(state, held=None, trouble=Finding(Reason.MISSING, message))
 
 
 def unusable(state: State, observed: Observed, why: str) -> State:
     """A NodeRuleSet came that cannot be used."""
-    return replace(
-        state, observed=observed, held=None, trouble=Finding(Reason.UNUSABLE, f"{why}; the last good table stays")
-    )
+    trouble = Finding(Reason.UNUSABLE, f"{why}; {_meanwhile(state)}")
+    return replace(state, observed=observed, held=None, trouble=trouble)
+
+
+def _meanwhile(state: State) -> str:
+    """What holds without a rule set that can be used."""
+    return "the last good table stays" if state.applied or state.table_found else "nothing is enforced until then"
 
 
 def drifted(state: State, who: str, now: Seconds) -> State:

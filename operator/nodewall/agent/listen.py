@@ -15,7 +15,7 @@ from nodewall.agent.saved import Saved
 from nodewall.agent.wall import Wall
 from nodewall.kube.clock import Clock
 from nodewall.telemetry import metrics
-from nodewall.telemetry.metrics import Metrics, Outcome
+from nodewall.telemetry.metrics import Metrics, Outcome, Result
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +62,14 @@ class Listening:
                 }
             },
         )
-        self._counts.observe(metrics.APPLY_SECONDS, seconds)
+        self._counts.observe(metrics.APPLY_SECONDS, seconds, metrics.Kind(kind.value), Result.DONE)
         self._counts.add(metrics.APPLIES, Outcome.DONE)
         self._in_force(target)
 
     def _count_drift(self, state: State) -> None:
+        """Once it is repaired."""
+        if state.suspect:
+            return
         drifts = state.drift.count if state.drift else 0
         self._counts.add(metrics.DRIFTS, by=drifts - self._drifts)
         self._drifts = drifts
@@ -76,8 +79,9 @@ class Listening:
         self._counts.add(metrics.APPLIES, Outcome.UNCHANGED)
         self._in_force(target)
 
-    def refused(self, kind: Kind, finding: Finding) -> None:
+    def refused(self, kind: Kind, finding: Finding, seconds: float) -> None:
         """See ``Listener``."""
+        self._counts.observe(metrics.APPLY_SECONDS, seconds, metrics.Kind(kind.value), Result.FAILED)
         self._counts.add(metrics.APPLIES, Outcome.FAILED)
         fields = {"kind": kind.value, "reason": finding.reason.value}
         log.error("the kernel refused the rule set: %s", finding.message, extra={"fields": fields})
@@ -91,6 +95,7 @@ class Listening:
             (metrics.APPLIED_POLICIES, counts.policies),
             (metrics.APPLIED_RULES, counts.rules),
             (metrics.APPLIED_ADDRESSES, counts.addresses),
+            (metrics.APPLIED_ELEMENTS, target.table.size),
         ):
             self._counts.set(gauge, number)
         for tell in self._followers.applied:

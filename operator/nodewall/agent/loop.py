@@ -57,8 +57,8 @@ class Listener(Protocol):
         """A NodeRuleSet needed no transaction."""
         ...
 
-    def refused(self, kind: Kind, finding: Finding) -> None:
-        """The kernel refused a transaction."""
+    def refused(self, kind: Kind, finding: Finding, seconds: float) -> None:
+        """The kernel refused a transaction, after so long."""
         ...
 
 
@@ -227,7 +227,7 @@ class Loop:
         except KernelError as error:
             finding = Finding(_reason(error), str(error))
             self._set(decide.failed(self.state, step, finding, self._clock.monotonic()))
-            self._listener.refused(step.kind, finding)
+            self._listener.refused(step.kind, finding, self._clock.monotonic() - started)
             return False
         finally:
             self.applying = False

@@ -93,6 +93,11 @@ def digest_of(spec: object) -> str:
     return sha256(body).hexdigest()
 
 
+CHANGED_AT = "nodewall.io/changed-at"
+"""Annotation of the object: when the change happened that its spec was written for, RFC 3339 with microseconds. No part
+of the content, so it makes no object another one."""
+
+
 def document(ruleset: NodeRuleSet) -> dict[str, Any]:
     """The object as a user would apply it."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ruleset.node}, "spec": encode(ruleset)}

@@ -192,7 +192,8 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
             return
-        writes.create_task(self._bring(name, self._publish(name, node, rule_set, batch), since))
+        found = None if node is None or rule_set is None else (node, rule_set)
+        writes.create_task(self._bring(name, self._publish(name, found, batch, since), since))
 
     def _compile(self, node: str) -> NodeRuleSet:
         started = self._clock.monotonic()
@@ -200,12 +201,12 @@ class Loop:
         self._watcher.compiled(self._clock.monotonic() - started)
         return rule_set
 
-    async def _publish(self, name: str, node: Node | None, rule_set: NodeRuleSet | None, batch: int) -> Result:
-        if node is None or rule_set is None:
+    async def _publish(self, name: str, found: tuple[Node, NodeRuleSet] | None, batch: int, since: float) -> Result:
+        if found is None:
             result = await self._publisher.remove(name)
             self.progress.gone(name)
         else:
-            result = await self._publisher.publish(node, rule_set)
+            result = await self._publisher.publish(*found, self._clock.monotonic() - since)
             self.progress.published(name, result.digest, batch)
         return result
 

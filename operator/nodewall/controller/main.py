@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from nodewall import __version__
 from nodewall.compile.changes import Change
@@ -192,6 +193,8 @@ class Controller:
         """Until cancelled."""
         table = mirror.rows(self._store, self, rulesets.Reader(), self._clock)
         reflectors = mirror.reflect(self._session, table, Mirroring(self._metrics), self._clock)
+        for resource, reflector in reflectors.items():
+            self._metrics.follow(metrics.MIRRORED, partial(len, reflector.objects), metrics.Resource(resource.plural))
         async with asyncio.TaskGroup() as tasks:
             for resource, reflector in reflectors.items():
                 tasks.create_task(reflector.run(), name=f"mirror {resource.title}")

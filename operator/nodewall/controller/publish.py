@@ -76,8 +76,10 @@ def next_step(node: Node, wanted: Encoded, there: Published | None) -> Step:
 class RuleSetApi(Protocol):
     """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
 
-    async def write(self, node: Node, wanted: Encoded) -> Published:
-        """Server-side apply of the node's object; returns it as it is now (``applied`` unknown)."""
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
+        """Server-side apply of the node's object; returns it as it is now (``applied`` unknown). The change that asked
+        for it is ``age`` seconds old.
+        """
         ...
 
     async def remove(self, name: str, uid: str) -> None:
@@ -131,8 +133,8 @@ class Publisher:
             return name not in self._wanted
         return self._wanted.get(name) == (published.content, published.owner)
 
-    async def publish(self, node: Node, rule_set: NodeRuleSet) -> Result:
-        """Make the node's object this rule set.
+    async def publish(self, node: Node, rule_set: NodeRuleSet, age: float = 0.0) -> Result:
+        """Make the node's object this rule set; the first change that asked for it is ``age`` seconds old.
 
         :raises OversizedError: it is too large. :raises ApiError: see ``RuleSetApi``.
         """
@@ -146,7 +148,7 @@ class Publisher:
             return Result(Step.STAND_BY, wanted.digest)
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
-            written = await self._api.write(node, wanted)
+            written = await self._api.write(node, wanted, age)
             self._published[node.name] = written
         return Result(step, wanted.digest)
 

@@ -1,6 +1,8 @@
 """NodeRuleSet objects on the wire: read for what is really in them, written and removed."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -83,15 +85,19 @@ def _content(spec: Any) -> str:
 class ApiRuleSets:
     """``nodewall.controller.publish.RuleSetApi`` at the API server."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, wall: Callable[[], float] = time.time) -> None:
+        self._writer, self._wall = writer, wall
 
-    async def write(self, node: Node, wanted: Encoded) -> Published:
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
         """See ``RuleSetApi``."""
         body = {
             "apiVersion": ruleset.API_VERSION,
             "kind": ruleset.KIND,
-            "metadata": {"name": node.name, "ownerReferences": [_owner(node)]},
+            "metadata": {
+                "name": node.name,
+                "ownerReferences": [_owner(node)],
+                "annotations": {ruleset.CHANGED_AT: _rfc3339(self._wall() - age)},
+            },
             "spec": msgspec.Raw(wanted.spec),
         }
         meta = await self._writer.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
@@ -100,6 +106,10 @@ class ApiRuleSets:
     async def remove(self, name: str, uid: str) -> None:
         """See ``RuleSetApi``."""
         await self._writer.delete(Target(NODE_RULE_SETS, name), uid)
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _owner(node: Node) -> dict[str, str]:

@@ -121,7 +121,6 @@ class Mirroring:
     def listed(self, collection: Collection, objects: int) -> None:
         """See ``Observer``."""
         self._absent.discard(collection.resource.title)
-        self._metrics.set(metrics.MIRRORED, objects, metrics.Resource(collection.resource.plural))
         log.debug("listed", extra={"fields": {"resource": collection.resource.title, "objects": objects}})
 
     def absent(self, collection: Collection) -> None:

@@ -1,0 +1,68 @@
+"""How long a change takes from the controller's ears to this node's kernel.
+
+The controller notes on the object when the change happened that it was written for; here the clock is read again once
+the table holds it. The two clocks are those of two machines, so what they disagree by is in the figure.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from nodewall.agent.decide import Target
+from nodewall.agent.wall import Wall
+from nodewall.api.ruleset import CHANGED_AT
+
+Observe = Callable[[float], None]
+"""Takes seconds."""
+
+MOST = 1000
+"""Changes remembered while none is applied; what comes then is not measured."""
+
+
+class Programming:
+    """Changes that were seen and are not in the kernel yet. One from before this process began is not measured: then it
+    would be our absence that is.
+    """
+
+    def __init__(self, observe: Observe, wall: Wall) -> None:
+        self._observe, self._wall = observe, wall
+        self._began = wall()
+        self._uid = ""
+        self._pending: dict[int, float] = {}
+        self._done = 0
+
+    def saw(self, uid: str, generation: int, source: bytes) -> None:
+        """The API has this object now; again with each status of the same generation."""
+        if uid != self._uid:
+            self._uid, self._done = uid, 0
+            self._pending.clear()
+        changed_at = _changed_at(source)
+        if changed_at is None or changed_at < self._began or generation <= self._done or len(self._pending) >= MOST:
+            return
+        self._pending.setdefault(generation, changed_at)
+
+    def applied(self, target: Target) -> None:
+        """The table holds this one, and so everything that was asked for before it."""
+        if target.ruleset.uid != self._uid or not target.ruleset.source:
+            return  # of another life, or a step on the way
+        self._done = max(self._done, target.ruleset.generation)
+        for generation in [each for each in self._pending if each <= self._done]:
+            self._observe(max(self._wall() - self._pending.pop(generation), 0.0))
+
+
+class _Meta(msgspec.Struct):
+    annotations: dict[str, str] = {}
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+def _changed_at(source: bytes) -> float | None:
+    """Seconds since 1970; None where the object does not say, or not in a way that can be read."""
+    try:
+        text = msgspec.json.decode(source, type=_Object).metadata.annotations.get(CHANGED_AT, "")
+        return datetime.fromisoformat(text).timestamp()
+    except (msgspec.DecodeError, ValueError):
+        return None

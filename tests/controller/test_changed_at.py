@@ -1,0 +1,36 @@
+"""What an agent measures by: when the change happened that a rule set was written for."""
+
+from datetime import datetime
+
+from nodewall.api.ruleset import CHANGED_AT
+from nodewall.kube.resource import NODE_RULE_SETS, PODS
+from tests.controller.running import endpoint, furnish, listed, pod, rule_sets, until
+from tests.kube.fake_api import FakeApi
+
+
+def changed_at(api: FakeApi, node: str) -> datetime:
+    return datetime.fromisoformat(rule_sets(api)[node]["metadata"]["annotations"][CHANGED_AT])
+
+
+async def test_a_rule_set_says_when_its_change_happened() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with listed(api):
+            first, other = changed_at(api, "n1"), changed_at(api, "n2")
+            before = datetime.now(first.tzinfo)
+            api.put(PODS, pod("more", "10.0.0.9"))
+            await until("the pod", lambda: endpoint(api, "n1", "more"))
+            assert first < before < changed_at(api, "n1") < datetime.now(first.tzinfo)
+            assert changed_at(api, "n2") == other
+
+
+async def test_an_edited_time_is_no_reason_to_write() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with listed(api):
+            found = rule_sets(api)["n1"]
+            there = {**found, "metadata": {**found["metadata"], "annotations": {CHANGED_AT: "x"}}}
+            api.put(NODE_RULE_SETS, there)
+            api.put(PODS, pod("more", "10.0.1.9", on="n2"))
+            await until("the other node", lambda: endpoint(api, "n2", "more"))
+            assert rule_sets(api)["n1"]["metadata"]["annotations"] == {CHANGED_AT: "x"}
