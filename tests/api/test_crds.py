@@ -109,10 +109,16 @@ def test_lists_with_checks_have_limits() -> None:
 METADATA = (".metadata.creationTimestamp", ".metadata.generation")
 COLUMNS = {
     "NodeRuleSet": ["Pods", "Policies", "Rules", "Addresses", "Applied", "Generation", "Seen", "Age"],
+    "PeerGroup": ["Group", "Parts", "Revision", "Age"],
     "ExtendedNetworkPolicy": ["Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],
     "ClusterExtendedNetworkPolicy": ["Tier", "Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],
 }
-SHORT = {"NodeRuleSet": "nrs", "ExtendedNetworkPolicy": "xnp", "ClusterExtendedNetworkPolicy": "cxnp"}
+SHORT = {
+    "NodeRuleSet": "nrs",
+    "PeerGroup": "pg",
+    "ExtendedNetworkPolicy": "xnp",
+    "ClusterExtendedNetworkPolicy": "cxnp",
+}
 
 
 @pytest.mark.parametrize("one", DEFINITIONS, ids=lambda one: str(one.kind))
@@ -122,7 +128,7 @@ def test_kubectl_shows_them_well(one: Any) -> None:
     shown = [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")]
     assert shown == COLUMNS[one.kind]
     assert spec["names"]["shortNames"] == [SHORT[one.kind]]
-    assert version["subresources"] == {"status": {}}
+    assert version.get("subresources") == ({"status": {}} if one.status else None)
     assert spec["scope"] == ("Namespaced" if one.kind == "ExtendedNetworkPolicy" else "Cluster")
 
 

@@ -72,6 +72,7 @@ INPUTS = (
     "customresourcedefinitions.apiextensions.k8s.io",
 )
 RULE_SETS = "noderulesets.nodewall.io"
+PEER_GROUPS = "peergroups.nodewall.io"
 STATUSES = (
     "extendednetworkpolicies.nodewall.io/status",
     "clusterextendednetworkpolicies.nodewall.io/status",
@@ -97,11 +98,12 @@ GRANTED: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(INPUTS, READ),
         **dict.fromkeys(STATUSES, ("patch",)),
         RULE_SETS: (*READ, "create", "patch", "delete"),
+        PEER_GROUPS: (*READ, "create", "patch", "delete"),
         "events": ("create", "patch"),
     },
-    AGENT: {RULE_SETS: READ, f"{RULE_SETS}/status": ("patch",)},
+    AGENT: {RULE_SETS: READ, PEER_GROUPS: ("list", "watch"), f"{RULE_SETS}/status": ("patch",)},
 }
-RESOURCES = (*INPUTS, *STATUSES, RULE_SETS, f"{RULE_SETS}/status", "events", *FOREIGN)
+RESOURCES = (*INPUTS, *STATUSES, RULE_SETS, PEER_GROUPS, f"{RULE_SETS}/status", "events", *FOREIGN)
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT], ids=["controller", "agent"])

@@ -156,7 +156,11 @@ def test_the_controller_reads_what_it_mirrors() -> None:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    ours = {("nodewall.io", "noderulesets"), ("apiextensions.k8s.io", "customresourcedefinitions")}
+    ours = {
+        ("nodewall.io", "noderulesets"),
+        ("nodewall.io", "peergroups"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+    }
     assert readable == ours | {(each.group, each.plural) for each in RESOURCES}
 
 
@@ -164,6 +168,7 @@ def test_the_controller_writes_nothing_of_the_users() -> None:
     writing = [rule for rule in rules("nodewall-controller") if not set(rule["verbs"]) <= READ]
     assert {resource for rule in writing for resource in rule["resources"]} == {
         "noderulesets",
+        "peergroups",
         "extendednetworkpolicies/status",
         "clusterextendednetworkpolicies/status",
         "clusternetworkpolicies/status",
@@ -174,6 +179,7 @@ def test_the_controller_writes_nothing_of_the_users() -> None:
 def test_the_agent_reads_rule_sets_and_reports() -> None:
     assert rules("nodewall-agent") == [
         {"apiGroups": ["nodewall.io"], "resources": ["noderulesets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["nodewall.io"], "resources": ["peergroups"], "verbs": ["list", "watch"]},
         {"apiGroups": ["nodewall.io"], "resources": ["noderulesets/status"], "verbs": ["patch"]},
     ]
 

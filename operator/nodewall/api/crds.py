@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from nodewall.api import labels, tierwire
-from nodewall.api.rulesetwire import NodeRuleSetSpec
+from nodewall.api.rulesetwire import NodeRuleSetSpec, PeerGroupSpec
 from nodewall.api.status import NodeRuleSetStatus, PolicyStatus
 from nodewall.api.tierwire import ClusterExtendedNetworkPolicySpec, ExtendedNetworkPolicySpec
 from nodewall.api.yamltext import write as write_yaml
@@ -192,7 +192,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One of our kinds."""
+    """One of our kinds. ``status`` None: nobody reports on it."""
 
     kind: str
     plural: str
@@ -200,7 +200,7 @@ class Definition:
     namespaced: bool
     description: str
     spec: type[msgspec.Struct]
-    status: type[msgspec.Struct]
+    status: type[msgspec.Struct] | None
     columns: tuple[Column, ...]
 
 
@@ -233,6 +233,14 @@ _RULE_SET = (
     AGE,
 )
 
+_PEER_GROUP = (
+    Column("Group", ".spec.group", "string", "The group that this is a part of."),
+    Column("Parts", ".spec.parts", "integer", "In how many parts the group is."),
+    Column("Revision", ".spec.revision", "integer", "With which revision it was written."),
+    Column("Selector", ".spec.description", "string", "What the members are.", wide=True),
+    AGE,
+)
+
 DEFINITIONS = (
     Definition(
         "NodeRuleSet",
@@ -243,6 +251,17 @@ DEFINITIONS = (
         spec=NodeRuleSetSpec,
         status=NodeRuleSetStatus,
         columns=_RULE_SET,
+    ),
+    Definition(
+        "PeerGroup",
+        "peergroups",
+        "pg",
+        namespaced=False,
+        description="A part of a group of peers that very many nodes use. Made by the controller; small clusters have "
+        "none.",
+        spec=PeerGroupSpec,
+        status=None,
+        columns=_PEER_GROUP,
     ),
     Definition(
         "ExtendedNetworkPolicy",
@@ -290,7 +309,7 @@ def definition(one: Definition) -> Schema:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if one.status else {}),
                     "additionalPrinterColumns": [column.document() for column in one.columns],
                     "schema": {"openAPIV3Schema": _object(one)},
                 }
@@ -309,7 +328,7 @@ def _object(one: Definition) -> Schema:
             "kind": {"type": "string", "description": "Kind of this object."},
             "metadata": {"type": "object"},
             "spec": schema(one.spec),
-            "status": schema(one.status),
+            **({"status": schema(one.status)} if one.status else {}),
         },
     }
 

@@ -28,6 +28,7 @@ from nodewall.api.rulesetwire import (
     PortGroupWire,
     RuleRefWire,
     RuleWire,
+    SharedGroupWire,
 )
 from nodewall.model.address import Address, IpBlock, Network
 from nodewall.model.errors import BadInputError
@@ -56,6 +57,7 @@ from nodewall.model.ruleset import (
     RuleClass,
     RuleLog,
     RuleRef,
+    SharedGroup,
 )
 
 API_VERSION, KIND = "nodewall.io/v1alpha1", "NodeRuleSet"
@@ -77,7 +79,7 @@ def encode(ruleset: NodeRuleSet) -> dict[str, Any]:
 
 def encode_json(ruleset: NodeRuleSet) -> tuple[str, bytes]:
     """(digest, the spec as JSON). Equal rule sets give equal bytes."""
-    body = _canonical(_spec(ruleset))
+    body = canonical(_spec(ruleset))
     digest = sha256(body).hexdigest()
     return digest, b'{"digest":"%s",%s' % (digest.encode(), body[1:])
 
@@ -87,7 +89,7 @@ def digest_of(spec: object) -> str:
     if not isinstance(spec, dict):
         return ""
     try:
-        body = _canonical({key: value for key, value in spec.items() if key != "digest"})
+        body = canonical({key: value for key, value in spec.items() if key != "digest"})
     except OverflowError:  # a number that no spec of ours has
         return ""
     return sha256(body).hexdigest()
@@ -103,16 +105,29 @@ def document(ruleset: NodeRuleSet) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ruleset.node}, "spec": encode(ruleset)}
 
 
-def _canonical(value: object) -> bytes:
+def canonical(value: object) -> bytes:
+    """Equal values are equal bytes."""
     return msgspec.json.encode(value, order="sorted")
 
 
 def _spec(ruleset: NodeRuleSet) -> dict[str, Any]:
     """Everything but the digest."""
+    return _own(ruleset) | _shared(ruleset)
+
+
+def _shared(ruleset: NodeRuleSet) -> dict[str, Any]:
+    """What refers to groups elsewhere; nothing without any, so that a small cluster's objects have no such fields."""
+    wires = [SharedGroupWire(one.name, "Addresses", one.parts) for one in ruleset.shared]
+    wires += [SharedGroupWire(one.name, "Destinations", one.parts) for one in ruleset.shared_ports]
+    found: dict[str, Any] = {"sharedGroups": wires} if wires else {}
+    return found | ({"groupsRevision": ruleset.revision} if ruleset.revision else {})
+
+
+def _own(ruleset: NodeRuleSet) -> dict[str, Any]:
     return {
         "addressGroups": [AddressGroupWire(one.name, one.description, list(one.addresses)) for one in ruleset.groups],
         "portGroups": [
-            PortGroupWire(one.name, one.description, [_member_text(member) for member in one.members])
+            PortGroupWire(one.name, one.description, [member_text(member) for member in one.members])
             for one in ruleset.port_groups
         ],
         "classes": [_class_wire(one) for one in ruleset.classes],
@@ -125,7 +140,8 @@ def _spec(ruleset: NodeRuleSet) -> dict[str, Any]:
     }
 
 
-def _member_text(member: PortMember) -> str:
+def member_text(member: PortMember) -> str:
+    """``10.0.0.1/TCP/80``"""
     return f"{member.address}/{member.protocol}/{member.port}"
 
 
@@ -239,6 +255,9 @@ def _decode_spec(node: str, raw: object) -> NodeRuleSet:
         endpoints=_each(wire.endpoints, _endpoint, "spec.endpoints"),
         rules=_each(wire.policies, _ref, "spec.policies"),
         pod_cidrs=_each(wire.pod_cidrs, _network, "spec.podCIDRs"),
+        shared=_shared_groups(wire.shared_groups, "Addresses"),
+        shared_ports=_shared_groups(wire.shared_groups, "Destinations"),
+        revision=wire.groups_revision,
     )
     _check_names(ruleset)
     return ruleset
@@ -271,6 +290,10 @@ def _group(wire: AddressGroupWire, at: str) -> AddressGroup:
 
 def _port_group(wire: PortGroupWire, at: str) -> PortGroup:
     return PortGroup(wire.name, wire.description, _each(wire.members, _member, f"{at}.members"))
+
+
+def _shared_groups(wires: Iterable[SharedGroupWire], holds: str) -> tuple[SharedGroup, ...]:
+    return tuple(SharedGroup(one.name, one.parts) for one in wires if one.holds == holds)
 
 
 def _member(text: str, at: str) -> PortMember:
@@ -376,13 +399,26 @@ def _ref(wire: RuleRefWire, _at: str) -> RuleRef:
     )
 
 
+def read_address(text: str) -> Address | None:
+    """None unless it is an address in its canonical spelling."""
+    return Address(text) if address(text) == text else None
+
+
+def read_member(text: str) -> PortMember | None:
+    """The opposite of ``member_text``; None for what that would not write."""
+    try:
+        return _member(text, "")
+    except _Unusable:
+        return None
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
 def _check_names(ruleset: NodeRuleSet) -> None:
     """Every name leads to exactly one thing, and a pod's class judges the direction that it is named for."""
-    groups = _unique((one.name for one in ruleset.groups), "spec.addressGroups")
-    port_groups = _unique((one.name for one in ruleset.port_groups), "spec.portGroups")
+    groups = _unique(_names(ruleset.groups, ruleset.shared), "spec.addressGroups")
+    port_groups = _unique(_names(ruleset.port_groups, ruleset.shared_ports), "spec.portGroups")
     refs = _unique((one.id for one in ruleset.rules), "spec.policies")
     _unique((one.name for one in ruleset.classes), "spec.classes")
     for index, one in enumerate(ruleset.classes):
@@ -392,6 +428,10 @@ def _check_names(ruleset: NodeRuleSet) -> None:
             _known(rule.match.groups, groups, f"{at}.rules", "addressGroups")
             _known(rule.match.port_groups, port_groups, f"{at}.rules", "portGroups")
     _check_endpoints(ruleset)
+
+
+def _names(held: Iterable[AddressGroup | PortGroup], shared: Iterable[SharedGroup]) -> list[str]:
+    return [*(one.name for one in held), *(one.name for one in shared)]
 
 
 def _check_endpoints(ruleset: NodeRuleSet) -> None:

@@ -117,6 +117,19 @@ class PortGroupWire(Wire, frozen=True):
     members: Annotated[list[str], Meta(description="Destinations like 10.0.0.1/TCP/80.")]
 
 
+Holding = Literal["Addresses", "Destinations"]
+
+
+class SharedGroupWire(Wire, frozen=True):
+    """A group whose members are in PeerGroup objects."""
+
+    name: Annotated[str, Meta(description="Name of the group, made from its selector.")]
+    holds: Annotated[Holding, Meta(description="What its members are.")]
+    parts: Annotated[
+        int, Meta(ge=1, le=65536, description="In how many PeerGroups they are; the rule set needs all of them.")
+    ]
+
+
 class EndpointWire(Wire, frozen=True):
     """A pod of the node."""
 
@@ -154,3 +167,28 @@ class NodeRuleSetSpec(Wire, frozen=True):
     pod_cidrs: Annotated[
         list[str], Meta(description="CIDRs of the node's pods: where the guard for new pods holds.")
     ] = msgspec.field(name="podCIDRs")
+    shared_groups: Annotated[
+        list[SharedGroupWire], Meta(description="Groups that many nodes share; their members are in PeerGroups.")
+    ] = _empty()
+    groups_revision: Annotated[
+        int, Meta(description="Revision of the PeerGroups that this was written for; an older one will not do.")
+    ] = 0
+
+
+class PeerGroupSpec(Wire, frozen=True):
+    """One part of a group that many nodes share. Written by the controller; what others change in it is undone."""
+
+    digest: Annotated[str, Meta(description="SHA-256 of the rest of the spec as canonical JSON, in hexadecimal.")]
+    group: Annotated[str, Meta(description="Name of the group; empty in the object that tells the revision.")]
+    description: Annotated[str, Meta(description="The selector, for people.")]
+    holds: Annotated[
+        Literal["Addresses", "Destinations", "Revision"],
+        Meta(description="What the members are. Revision: none; all parts up to this revision are written."),
+    ]
+    parts: Annotated[int, Meta(description="In how many parts the group is.")]
+    part: Annotated[int, Meta(description="Which of them this is, from 0.")]
+    revision: Annotated[int, Meta(description="With which revision of all PeerGroups it came.")]
+    members: Annotated[list[str], Meta(description="IP addresses, or destinations like 10.0.0.1/TCP/80.")]
+    report_within: Annotated[
+        int, Meta(description="Seconds over which the nodes spread their reports that they follow; in the revision.")
+    ] = 0

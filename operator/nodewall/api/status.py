@@ -33,6 +33,7 @@ class NodeRuleSetStatus(Wire, frozen=True):
     policies: Annotated[int | None, Meta(description="Policies that concern these pods.")] = None
     rules: Annotated[int | None, Meta(description="Rules of these policies.")] = None
     addresses: Annotated[int | None, Meta(description="Addresses in all address groups.")] = None
+    applied_groups: Annotated[int | None, Meta(description="Revision of the PeerGroups that is enforced.")] = None
     conditions: Annotated[
         list[Condition] | None,
         Meta(description="Applied: the spec is enforced. Degraded: something may bypass what is enforced."),

@@ -69,3 +69,4 @@ CLUSTER_EXTENDED_NETWORK_POLICIES = Resource(
     "nodewall.io", "v1alpha1", "clusterextendednetworkpolicies", namespaced=False
 )
 NODE_RULE_SETS = Resource("nodewall.io", "v1alpha1", "noderulesets", namespaced=False)
+PEER_GROUPS = Resource("nodewall.io", "v1alpha1", "peergroups", namespaced=False)

@@ -39,6 +39,31 @@ class PortGroup:
     members: tuple[PortMember, ...]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SharedGroup:
+    """A group whose members are in ``parts`` objects that many nodes share, and not in the rule set."""
+
+    name: str
+    parts: int
+
+
+PartKey = tuple[str, int, int]
+"""(group, parts, part): the name of the group, in how many parts it is held, and which of them, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPart:
+    """One of ``parts`` pieces of a shared group: ``content`` has its name, and the members that fall into the piece."""
+
+    content: AddressGroup | PortGroup
+    parts: int
+    part: int
+
+    @property
+    def key(self) -> PartKey:
+        return self.content.name, self.parts, self.part
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """What a rule matches.
@@ -139,6 +164,8 @@ class RuleRef:
 class NodeRuleSet:
     """One object, one atomic unit for a node. All tuples sorted by name or id, so that equal input gives equal
     bytes.
+
+    ``shared`` and ``shared_ports`` are groups whose members are elsewhere, as they were at ``revision`` or later.
     """
 
     node: str
@@ -148,3 +175,6 @@ class NodeRuleSet:
     endpoints: tuple[Endpoint, ...] = ()
     rules: tuple[RuleRef, ...] = ()
     pod_cidrs: tuple[Network, ...] = ()
+    shared: tuple[SharedGroup, ...] = ()
+    shared_ports: tuple[SharedGroup, ...] = ()
+    revision: int = 0
