@@ -1,7 +1,6 @@
 """A failure of the compiler names the policy that it is about, wherever in the batch it comes up."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import Any, cast
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from nodewall.compile.blame import PolicyError
 from nodewall.compile.changes import Change, Input
 from nodewall.compile.incremental import Compiler
+from nodewall.model.address import Address
 from nodewall.model.cluster import LogWish, Namespace, Node, Pod
 from nodewall.model.labels import EVERYTHING
 from nodewall.model.policy import (
@@ -29,7 +29,7 @@ from nodewall.model.policy import (
 UNFORESEEN = cast("Any", object())
 """What no reader makes, in place of what nobody foresaw."""
 NODE = Change(Input.NODE, "n1", Node("n1"))
-POD = Change(Input.POD, ("shop", "web"), Pod("shop", "web", node="n1", addresses=(IPv4Address("10.0.0.1"),)))
+POD = Change(Input.POD, ("shop", "web"), Pod("shop", "web", node="n1", addresses=(Address("10.0.0.1"),)))
 
 
 def tiered(name: str, rule: TierRule, priority: int = 1) -> TierPolicy:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.controller.loop import HANDS, Loop
 from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher, Result
+from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace
 from nodewall.kube.errors import Call, UnreachableError
 from nodewall.model.cluster import Node
@@ -84,6 +85,7 @@ class Watcher:
     def compiled(self, seconds: float) -> None: ...
     def published(self, node: str, result: Result, seconds: float) -> None: ...
     def oversized(self, error: OversizedError) -> None: ...
+    def held(self, error: HeldError) -> None: ...
 
     def repairing(self, node: str) -> None:
         self.repaired.append(node)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodewall.controller.progress import Progress
-from nodewall.controller.reporting import Reporting, Survey
+from nodewall.controller.reporting import Obstacles, Reporting, Survey
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.errors import ApiError, Call, NotFoundError, UnreachableError
 from nodewall.model.cluster import Node, Pod
@@ -46,7 +46,7 @@ class Stage:
     def __init__(self) -> None:
         self.store, self.api, self.notices = Store(), Api(), list[Notice]()
         clock = QuickClock()
-        self.survey = Survey(self.store, Progress(), frozenset, clock)
+        self.survey = Survey(self.store, Progress(), Obstacles(frozenset, frozenset, lambda _: ""), clock)
         self.reporting = Reporting(
             self.store, self.survey, self.api, self.notices.append, clock, lambda: "2026-01-01T00:00:00Z"
         )

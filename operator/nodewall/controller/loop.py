@@ -12,6 +12,7 @@ from typing import Protocol
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.controller.progress import Progress
 from nodewall.controller.publish import OversizedError, Publisher, Result
+from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError
@@ -32,7 +33,7 @@ class Compiler(Protocol):
         ...
 
     def ruleset(self, node: str) -> NodeRuleSet:
-        """The rule set of a known Node; ``KeyError`` for any other."""
+        """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay."""
         ...
 
 
@@ -57,6 +58,10 @@ class Watcher(Protocol):
 
     def oversized(self, error: OversizedError) -> None:
         """A node keeps its last rule set."""
+        ...
+
+    def held(self, error: HeldError) -> None:
+        """A node keeps the rule set that it has; it becomes dirty when that ends."""
         ...
 
     def failed(self, node: str, error: Exception, delay: float | None) -> None:
@@ -189,6 +194,10 @@ class Loop:
         batch = self.progress.batch
         try:
             rule_set = None if node is None else self._compile(name)
+        except HeldError as error:
+            self._settle(name)
+            self._watcher.held(error)
+            return
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
             return

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from nodewall import __version__
-from nodewall.compile.changes import Change
+from nodewall.api.kinds import BY_KIND
+from nodewall.compile.changes import Change, Input
 from nodewall.compile.incremental import Compiler
 from nodewall.compile.settings import Settings
 from nodewall.controller import election, mirror, options, rulesets
@@ -29,9 +30,10 @@ from nodewall.controller.mirror import AnyReflector
 from nodewall.controller.nodes import Finding, Nodes
 from nodewall.controller.options import Options
 from nodewall.controller.publish import Published, Publisher
-from nodewall.controller.reporting import ApiStatus, Reporting, Survey
+from nodewall.controller.quarantine import KINDS, Quarantine, Thing, policy_of
+from nodewall.controller.reporting import ApiStatus, Obstacles, Reporting, Survey
 from nodewall.controller.store import Store, StoredPolicy
-from nodewall.controller.telling import ApiEvents, Mirroring, Publishing
+from nodewall.controller.telling import ApiEvents, Compiling, Mirroring, Publishing
 from nodewall.kube import credentials
 from nodewall.kube.clock import Clock, SystemClock, backoff
 from nodewall.kube.credentials import Credentials
@@ -43,7 +45,7 @@ from nodewall.model.cluster import Pod
 from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
 from nodewall.telemetry import logs, metrics, web
-from nodewall.telemetry.events import Deduplication, EventWriter, Notice, Reporter, Subject
+from nodewall.telemetry.events import Deduplication, EventWriter, Notice, Reason, Reporter, Severity, Subject
 from nodewall.telemetry.metrics import Acceptance, Metrics
 
 log = logging.getLogger(__name__)
@@ -185,8 +187,13 @@ class Controller:
         self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads)
         self._nodes = Nodes(self._tell, self._leads, clock)
         publishing = Publishing(counters, self._tell, self._progressed)
-        self._loop = Loop(Compiler(settings), self._publisher, publishing, clock)
-        self._survey = Survey(self._store, self._loop.progress, lambda: publishing.oversized_nodes, clock)
+        compiling = Compiling(counters, self._tell_of, self._recompiled)
+        self._quarantine = Quarantine(lambda: Compiler(settings), compiling, clock)
+        self._loop = Loop(self._quarantine, self._publisher, publishing, clock)
+        obstacles = Obstacles(
+            lambda: publishing.oversized_nodes, lambda: self._quarantine.held, self._quarantine.trouble
+        )
+        self._survey = Survey(self._store, self._loop.progress, obstacles, clock)
         self._reporting = Reporting(self._store, self._survey, ApiStatus(writer), self._note, clock, _rfc3339_now)
 
     async def run(self, listing: Listing) -> None:
@@ -201,6 +208,7 @@ class Controller:
             tasks.create_task(self._events.run(), name="events")
             tasks.create_task(self._nodes.run(), name="nodes")
             tasks.create_task(self._loop.run(listing.done), name="loop")
+            tasks.create_task(self._quarantine.run(self._loop.feed), name="quarantine")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
             await listing.watch(reflectors, lambda: self._loop.warm)
             self._metrics.set(metrics.SYNCED, 1)
@@ -225,7 +233,7 @@ class Controller:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """See ``mirror.Listener``."""
-        self._loop.feed(changes)
+        self._loop.feed(self._quarantine.admit(changes))
         self._survey.saw(changes)
         self._reporting.touch_all()
 
@@ -257,6 +265,23 @@ class Controller:
         if node is not None:
             subject = Subject("v1", "Node", name, uid=node.uid)
             self._note(Notice(subject, finding.severity, finding.reason, finding.message))
+
+    def _tell_of(self, thing: Thing, message: str) -> None:
+        """An Event on an object that is no policy; those are told of by ``Reporting``."""
+        kind, key = thing
+        if isinstance(key, PolicyRef) or kind is Input.NETWORK_POLICY:
+            return
+        found = BY_KIND[KINDS[kind]]
+        namespace, name = ("", key) if isinstance(key, str) else key
+        uid = getattr(getattr(self._store.state, kind).get(key), "uid", "")
+        subject = Subject(found.api_version, found.kind, name, namespace, uid)
+        self._note(Notice(subject, Severity.WARNING, Reason.NOT_COMPILED, message))
+
+    def _recompiled(self, thing: Thing) -> None:
+        """The compiler began, or ceased, to fail on an object."""
+        if (ref := policy_of(thing)) is not None:
+            self._reporting.touch(ref)
+        self._reporting.touch_all()
 
     def _progressed(self) -> None:
         self._reporting.touch_all()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nodewall.api.kinds import BY_KIND
@@ -54,11 +55,24 @@ class StatusApi(Protocol):
         ...
 
 
-class Survey:
-    """What is known about each policy. ``oversized``: nodes that keep an older rule set."""
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """Why policies may not get through to the nodes, each as it is at the moment that it is asked.
 
-    def __init__(self, store: Store, progress: Progress, oversized: Callable[[], frozenset[str]], clock: Clock) -> None:
-        self._store, self._progress, self._oversized, self._clock = store, progress, oversized, clock
+    ``oversized``: nodes that keep an older rule set because the new one is too large. ``held``: because the compiler
+    fails on some policy. ``trouble``: what it says when it fails on this one, "" when it takes it.
+    """
+
+    oversized: Callable[[], frozenset[str]]
+    held: Callable[[], frozenset[str]]
+    trouble: Callable[[PolicyRef], str]
+
+
+class Survey:
+    """What is known about each policy."""
+
+    def __init__(self, store: Store, progress: Progress, obstacles: Obstacles, clock: Clock) -> None:
+        self._store, self._progress, self._obstacles, self._clock = store, progress, obstacles, clock
         self._selections = Selections(store)
         self._since: dict[PolicyRef, tuple[str, int, int]] = {}
         self._places: defaultdict[Place, dict[PolicyRef, TierPolicy]] = defaultdict(dict)
@@ -105,7 +119,9 @@ class Survey:
             keeps_last=self._store.keeps_last_accepted(stored.ref),
             selected=nodes,
             reached=frozenset(node for node in nodes if self._progress.reached(node) >= batch),
-            oversized=self._oversized(),
+            oversized=self._obstacles.oversized(),
+            held=self._obstacles.held(),
+            trouble=self._obstacles.trouble(stored.ref),
             rivals=self._rivals(stored.ref),
         )
 
@@ -271,12 +287,14 @@ class Reporting:
 
     def _announce(self, stored: StoredPolicy) -> None:
         """Once for each thing that is wrong, and once when nothing is any more."""
-        said, problem = self._announced.get(stored.ref), explanation(self._survey.facts(stored))
+        facts = self._survey.facts(stored)
+        said, problem = self._announced.get(stored.ref), explanation(facts)
         if problem == (_complaint(stored) if said is None else said):
             return
         self._announced[stored.ref] = problem
         if problem:
-            self._say(stored, Severity.WARNING, Reason.POLICY_INVALID, problem)
+            reason = Reason.NOT_COMPILED if facts.trouble else Reason.POLICY_INVALID
+            self._say(stored, Severity.WARNING, reason, problem)
         else:
             self._say(stored, Severity.NORMAL, Reason.POLICY_ACCEPTED, "in force as it is written")
 

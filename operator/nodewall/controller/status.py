@@ -41,6 +41,8 @@ class Reason(StrEnum):
     TOO_LARGE = "RuleSetTooLarge"
     UNIQUE = "Unique"
     CONFLICT = "EqualPriority"
+    COMPILER_ERROR = "CompilerError"
+    HELD = "RuleSetHeld"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Facts:
     """What is known about one policy now.
 
     ``selected`` counts the selected pods of each node that has some; ``reached`` are the nodes that enforce this
-    generation; ``oversized`` those that keep an older rule set because the new one is too large.
+    generation; ``oversized`` those that keep an older rule set because the new one is too large, ``held`` because the
+    compiler fails on some policy. ``trouble`` is what it says when it fails on this one.
     """
 
     generation: int
@@ -84,6 +87,8 @@ class Facts:
     selected: Mapping[str, int] = field(default_factory=dict)
     reached: frozenset[str] = frozenset()
     oversized: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+    trouble: str = ""
     rivals: tuple[PolicyRef, ...] = ()
 
 
@@ -101,6 +106,8 @@ def assess(facts: Facts, before: PolicyStatus, now: str) -> PolicyStatus:
 
 def explanation(facts: Facts) -> str:
     """Why a policy is not accepted as it is written, in one line; "" when it is."""
+    if facts.trouble:
+        return _clamped(facts.trouble)
     if not facts.problems:
         return ""
     told = "; ".join(map(str, facts.problems))
@@ -118,6 +125,8 @@ _Draft = tuple[Type, bool, Reason, str, int]
 
 
 def _accepted(facts: Facts) -> _Draft:
+    if facts.trouble:
+        return Type.ACCEPTED, False, Reason.COMPILER_ERROR, explanation(facts), facts.generation
     if not facts.problems:
         return Type.ACCEPTED, True, Reason.ACCEPTED, "in force as it is written", facts.generation
     reason = Reason.SUBJECT_INVALID if facts.subject_broken else Reason.INVALID
@@ -126,6 +135,8 @@ def _accepted(facts: Facts) -> _Draft:
 
 def _programmed(facts: Facts) -> _Draft:
     missing = facts.selected.keys() - facts.reached
+    if facts.trouble:
+        return Type.PROGRAMMED, False, Reason.COMPILER_ERROR, explanation(facts), facts.generation
     if not facts.selected:
         return Type.PROGRAMMED, True, Reason.NOTHING_SELECTED, "no pod is selected", facts.generation
     if not missing:
@@ -134,6 +145,9 @@ def _programmed(facts: Facts) -> _Draft:
     if large := missing & facts.oversized:
         message = f"the rule set is too large, and an older one stays in force, on {_some(large)}"
         return Type.PROGRAMMED, False, Reason.TOO_LARGE, message, facts.generation
+    if held := missing & facts.held:
+        message = f"the compiler fails on another policy, and an older rule set stays in force, on {_some(held)}"
+        return Type.PROGRAMMED, False, Reason.HELD, message, facts.generation
     return Type.PROGRAMMED, False, Reason.PENDING, f"not yet on {_some(missing)}", facts.generation
 
 

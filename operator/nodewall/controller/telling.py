@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from nodewall.controller.fence import Writer
 from nodewall.controller.nodes import Finding
 from nodewall.controller.publish import OversizedError, Result, Step
+from nodewall.controller.quarantine import Aside, HeldError, Thing, named
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
 from nodewall.kube.http import Target
 from nodewall.kube.reflector import Identity
@@ -52,6 +53,7 @@ class Publishing:
         """``progressed`` is called when policies may be told something new."""
         self._metrics, self._tell, self._progressed = counters, tell, progressed
         self._oversized: set[str] = set()
+        self._held: set[str] = set()
 
     @property
     def oversized_nodes(self) -> frozenset[str]:
@@ -69,6 +71,7 @@ class Publishing:
     def published(self, node: str, result: Result, seconds: float) -> None:
         """See ``Watcher``."""
         self._fits(node, fits=True)
+        self._keeps(node, held=False)
         if result.step is Step.STAND_BY:
             return
         self._metrics.add(metrics.PUBLISHES, _OUTCOMES[result.step])
@@ -93,6 +96,13 @@ class Publishing:
         log.error("%s", error, extra={"fields": {"node": error.node, "bytes": error.size}})
         self._warn(error.node, Reason.RULE_SET_TOO_LARGE, str(error))
 
+    def held(self, error: HeldError) -> None:
+        """See ``Watcher``."""
+        if error.node not in self._held:
+            log.error("%s", error, extra={"fields": {"node": error.node}})
+        self._keeps(error.node, held=True)
+        self._warn(error.node, Reason.RULE_SET_HELD, str(error))
+
     def failed(self, node: str, error: Exception, delay: float | None) -> None:
         """See ``Watcher``."""
         self._metrics.add(metrics.PUBLISHES, Outcome.FAILED)
@@ -107,8 +117,48 @@ class Publishing:
         self._metrics.set(metrics.OVERSIZED, len(self._oversized))
         self._progressed()
 
+    def _keeps(self, node: str, *, held: bool) -> None:
+        self._held = self._held | {node} if held else self._held - {node}
+        self._metrics.set(metrics.HELD, len(self._held))
+        self._progressed()
+
     def _warn(self, node: str, reason: Reason, message: str) -> None:
         self._tell(node, Finding(Severity.WARNING, reason, message))
+
+
+class Compiling:
+    """``Watcher`` of the quarantine. ``say`` writes an Event on the object, where it is no policy: those have a status.
+
+    ``changed`` is told of each policy that has to be looked at again.
+    """
+
+    def __init__(self, counters: Metrics, say: Callable[[Thing, str], None], changed: Callable[[Thing], None]) -> None:
+        self._metrics, self._say, self._changed = counters, say, changed
+        self._aside: set[Thing] = set()
+
+    def set_aside(self, aside: Aside, error: Exception) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.COMPILER_FAILURES)
+        fields = {"object": named(aside.thing), "instead": str(aside.instead), "failures": aside.failures}
+        log.error("the compiler fails on an object, and it is set aside", exc_info=error, extra={"fields": fields})
+        self._aside.add(aside.thing)
+        self._say(aside.thing, str(aside))
+        self._count(aside.thing)
+
+    def taken_back(self, thing: Thing) -> None:
+        """See ``Watcher``."""
+        self._aside.discard(thing)
+        log.info("the compiler takes an object that it failed on", extra={"fields": {"object": named(thing)}})
+        self._count(thing)
+
+    def mended(self, error: Exception) -> None:
+        """See ``Watcher``."""
+        self._metrics.add(metrics.COMPILER_FAILURES)
+        log.error("the compiler failed; made again from the same objects it does not", exc_info=error)
+
+    def _count(self, thing: Thing) -> None:
+        self._metrics.set(metrics.SET_ASIDE, len(self._aside))
+        self._changed(thing)
 
 
 class Mirroring:

@@ -163,6 +163,15 @@ REMOVALS: Final = Counter("nodewall_controller_removals_total", "Rule sets remov
 OVERSIZED: Final = Gauge(
     "nodewall_controller_oversized_rule_sets", "Nodes kept on an older rule set: the new one is too large"
 )
+HELD: Final = Gauge(
+    "nodewall_controller_held_rule_sets", "Nodes kept on an older rule set: the compiler fails on a policy of theirs"
+)
+SET_ASIDE: Final = Gauge(
+    "nodewall_controller_objects_set_aside", "Policies and other objects that the compiler fails on, each left out"
+)
+COMPILER_FAILURES: Final = Counter(
+    "nodewall_controller_compiler_failures_total", "Failures of the compiler, each a mistake in the program"
+)
 EVENTS: Final = Counter(
     "nodewall_controller_events_total", "Kubernetes Events written, first ones and raised counts", (Outcome,)
 )
@@ -218,6 +227,9 @@ CONTROLLER: Final[tuple[Metric, ...]] = (
     REPAIRS,
     REMOVALS,
     OVERSIZED,
+    HELD,
+    SET_ASIDE,
+    COMPILER_FAILURES,
     EVENTS,
     EVENTS_DROPPED,
 )
