@@ -162,6 +162,10 @@ def _app() -> "typer.Typer":
     ) -> Outcome:
         return _crds(directory)
 
+    @app.command(help="Print every setting of the agent and the controller, as a page of Markdown.")
+    def settings() -> Outcome:
+        return _settings()
+
     @app.command(help="Print the version.")
     def version() -> Outcome:
         return _version()
@@ -298,6 +302,16 @@ def _crds(directory: Path | None) -> Outcome:
     except OSError as error:
         raise BadInputError(error.strerror or str(error), source=str(directory)) from None
     return DONE, ""
+
+
+def _settings() -> Outcome:
+    from nodewall.agent.options import AGENT, CLEANUP
+    from nodewall.controller.options import CONTROLLER
+    from nodewall.telemetry.settings import Program, page
+
+    controller = Program("controller", "manifests/50-controller.yaml", CONTROLLER)
+    agent = Program("agent", "manifests/51-agent.yaml", AGENT)
+    return DONE, page([controller, agent, Program("cleanup", "uninstall/20-cleanup.yaml", CLEANUP)])
 
 
 def _version() -> Outcome:

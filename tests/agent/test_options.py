@@ -32,7 +32,7 @@ WRONG = {
     "bad node": (["--node=N 1"], "must be the name of a Node"),
     "slash": (["--node=a/b"], "must be the name of a Node"),
     "no port": (["--node=n1", "--health-address=127.0.0.1"], "--health-address: '127.0.0.1': must be ADDRESS:PORT"),
-    "port": (["--node=n1", "--health-address=127.0.0.1:99999"], "must end in a port"),
+    "port": (["--node=n1", "--health-address=127.0.0.1:99999"], "the port 0 to 65535"),
     "level": (["--node=n1", "--log-level=loud"], "must be one of debug, info, warning, error"),
     "relative": (["--node=n1", "--state-directory=x"], "must be an absolute path"),
     "unknown": (["--node=n1", "--wat"], "unknown option --wat"),

@@ -27,8 +27,8 @@ def test_a_flag_beats_a_variable_and_that_beats_the_default() -> None:
 WRONG = [
     (["--health-address", "9810"], "--health-address: '9810': must be ADDRESS:PORT, an IPv6 address in brackets"),
     (["--health-address", "localhost:1"], "must be ADDRESS:PORT"),
-    (["--health-address", "127.0.0.1:65536"], "must end in a port, 0 to 65535"),
-    (["--metrics-address", "127.0.0.1:x"], "must end in a port"),
+    (["--health-address", "127.0.0.1:65536"], "must be ADDRESS:PORT, an IPv6 address in brackets, the port 0 to 65535"),
+    (["--metrics-address", "127.0.0.1:x"], "must be ADDRESS:PORT"),
     (["--policy-log", "Some"], "'Some': must be one of Deny, Accept, All, None"),
     (["--policy-log-rate", "0"], "must be a whole number from 1 to 1000"),
     (["--policy-log-burst", "1e3"], "must be a whole number from 1 to 10000"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from nodewall.model.address import Network
 from nodewall.render import NewPodPolicy, Strict
 from nodewall.telemetry.logs import Format, Level
-from nodewall.telemetry.options import KUBECONFIG, LOGGING, Option, listening, one_of, parse
+from nodewall.telemetry.options import KUBECONFIG, LOGGING, Form, Option, listening, one_of, parse
 from nodewall.telemetry.web import Address
 
 STATE_DIRECTORY = Path("/var/lib/nodewall")
@@ -43,29 +43,23 @@ class Options:
 
 def _node(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text) or len(text) > 253:
-        raise ValueError("must be the name of a Node: lower-case letters, digits, '-' and '.'")
+        raise ValueError
     return text
 
 
 def _directory(text: str) -> Path:
     if not text.startswith("/"):
-        raise ValueError("must be an absolute path")
+        raise ValueError
     return Path(text)
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise ValueError(f"must be CIDRs, separated by commas ({error})") from None
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _mask(text: str) -> int:
-    try:
-        mask = int(text, 0)
-        Strict(generation=0, mask=mask)
-    except ValueError:
-        raise ValueError("must be one run of at least two bits of 32, like 0xfff00000") from None
+    mask = int(text, 0)
+    Strict(generation=0, mask=mask)
     return mask
 
 
@@ -73,13 +67,21 @@ STATE = Option(
     "state_directory",
     "--state-directory",
     "NODEWALL_STATE_DIRECTORY",
-    _directory,
+    Form("an absolute path", _directory),
     "where the last good rule set is kept for a start without API server",
     STATE_DIRECTORY,
+    beside="`volumes` and `volumeMounts`, in `uninstall/20-cleanup.yaml` too",
 )
 
 AGENT = (
-    Option("node", "--node", "NODEWALL_NODE", _node, "name of the Node that this agent runs on", required=True),
+    Option(
+        "node",
+        "--node",
+        "NODEWALL_NODE",
+        Form("the name of a Node: lower-case letters, digits, '-' and '.'", _node),
+        "name of the Node that this agent runs on; the manifest gives it in `args`",
+        required=True,
+    ),
     KUBECONFIG,
     STATE,
     *listening(HEALTH),
@@ -95,7 +97,7 @@ AGENT = (
         "pod_cidrs",
         "--pod-cidrs",
         "NODEWALL_POD_CIDRS",
-        _networks,
+        Form("CIDRs without host bits, separated by commas", _networks),
         "CIDRs that only this node's pods have addresses of, separated by commas; those of the Node, unless given",
         (),
     ),
@@ -111,7 +113,7 @@ AGENT = (
         "mark_mask",
         "--mark-mask",
         "NODEWALL_MARK_MASK",
-        _mask,
+        Form("one run of at least two bits of 32, like 0xfff00000", _mask),
         "bits of the connection mark that Strict may use; nobody else may use them",
         Strict(generation=0).mask,
         shown=hex,

@@ -18,19 +18,35 @@ from nodewall.telemetry.web import Address
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What values look like: ``wants`` says it, ``read`` raises ValueError for all others."""
+
+    wants: str
+    read: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        """The value in ``text``. Raises ValueError saying what is wanted."""
+        try:
+            return self.read(text)
+        except ValueError:
+            raise ValueError(f"must be {self.wants}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
-    """One row. ``parse`` takes text and raises ValueError with what it wants instead; ``shown`` is how the default is
-    written, so that it can be given back.
+    """One row. ``shown`` is how the default is written, so that it can be given back; ``beside`` is what has to be
+    changed in the manifest together with it.
     """
 
     field: str
     flag: str
     variable: str
-    parse: Callable[[str], Any]
+    parse: Form
     help: str
     default: Any = None
     required: bool = False
     shown: Callable[[Any], str] = str
+    beside: str = ""
 
     @property
     def default_text(self) -> str:
@@ -38,46 +54,51 @@ class Option:
         return self.shown(self.default) if isinstance(self.default, Path | str | int | Address) else ""
 
 
-def address(text: str) -> Address:
-    """ADDRESS:PORT."""
+def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets") from None
     if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
-        raise ValueError("must end in a port, 0 to 65535")
+        raise ValueError
+    ip_address(host.strip("[]"))
     return Address(host.strip("[]"), int(port))
 
 
-def one_of(kind: type[StrEnum]) -> Callable[[str], Any]:
+def _file(text: str) -> Path:
+    if Path(text).is_dir():
+        raise ValueError
+    return Path(text)
+
+
+ADDRESS = Form("ADDRESS:PORT, an IPv6 address in brackets, the port 0 to 65535", _address)
+
+
+def one_of(kind: type[StrEnum]) -> Form:
     """A value of an enumeration, in any case."""
     values = {str(value).lower(): value for value in kind}
 
-    def parse(text: str) -> Any:
+    def read(text: str) -> Any:
         if text.lower() not in values:
-            raise ValueError(f"must be one of {', '.join(kind)}")
+            raise ValueError
         return values[text.lower()]
 
-    return parse
+    return Form(f"one of {', '.join(kind)}", read)
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
+def whole_number(least: int, most: int) -> Form:
     """An integer between two others, both included."""
 
-    def parse(text: str) -> int:
+    def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
+            raise ValueError
         return int(text)
 
-    return parse
+    return Form(f"a whole number from {least} to {most}", read)
 
 
 KUBECONFIG = Option(
     "kubeconfig",
     "--kubeconfig",
     "NODEWALL_KUBECONFIG",
-    Path,
+    Form("a file", _file),
     "how to reach the API server; in a pod its ServiceAccount, unless given",
 )
 LOGGING = (
@@ -96,13 +117,19 @@ def listening(health: Address) -> tuple[Option, ...]:
     """Where health and metrics are served."""
     return (
         Option(
-            "health", "--health-address", "NODEWALL_HEALTH_ADDRESS", address, "where /healthz and /readyz are", health
+            "health",
+            "--health-address",
+            "NODEWALL_HEALTH_ADDRESS",
+            ADDRESS,
+            "where /healthz and /readyz are",
+            health,
+            beside="`ports` and both probes",
         ),
         Option(
             "metrics",
             "--metrics-address",
             "NODEWALL_METRICS_ADDRESS",
-            address,
+            ADDRESS,
             "where /metrics is; beside health, unless given",
         ),
     )
