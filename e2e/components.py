@@ -110,10 +110,14 @@ class Component:
 
     def start(self) -> None:
         """Start its process with a fresh token."""
+        self.renew_token()
+        self.resume()
+
+    def resume(self) -> None:
+        """Start its process with the token that it had, which needs no API server."""
         if self.running():
             raise ComponentError(f"{self.name} runs already")
         container = self.container
-        self.renew_token()
         inside = self.runtime.argv(container, self._binds(container), self.directory)
         argv = [*netns.argv(self._namespace), *inside]
         self.process = Process.start(self.name, argv, self.log, container.env)
