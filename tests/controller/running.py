@@ -32,7 +32,13 @@ async def until(what: str, condition: Callable[[], Any], within: float = DEADLIN
 @asynccontextmanager
 async def running(api: FakeApi) -> AsyncIterator[Listing]:
     """A controller at work; stopped at the end as by SIGTERM."""
-    counters = Metrics(metrics.CONTROLLER, "test")
+    async with measured(api, Metrics(metrics.CONTROLLER, "test")) as listing:
+        yield listing
+
+
+@asynccontextmanager
+async def measured(api: FakeApi, counters: Metrics) -> AsyncIterator[Listing]:
+    """The same, with its metrics at hand."""
     listing = Listing()
     async with connect(api.credentials(), timeouts=Timeouts(request=5.0)) as session:
         reporter = Reporter("nodewall-controller", "test")

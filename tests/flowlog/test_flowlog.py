@@ -101,9 +101,10 @@ def inside(place: str, work: Callable[[], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def running(folder: Path, printer: Printer, counts: Metrics | None = None) -> "Any":
-    measured = counts or Metrics(metrics.AGENT, "0")
-    clock = SystemClock()
+async def running(
+    folder: Path, printer: Printer, counts: Metrics | None = None, clock: SystemClock | None = None
+) -> "Any":
+    measured, clock = counts or Metrics(metrics.AGENT, "0"), clock or SystemClock()
     flowlog = Flowlog(Place("n1", folder), printer, measured, Times(clock, lambda: 1_700_000_000.0))
     await flowlog.begin(ruleset("web"))
     work = asyncio.create_task(flowlog.run())
@@ -146,6 +147,49 @@ def test_hits_without_a_record_are_told_by_whoever_comes_after(place: str, tmp_p
     inside(place, work)
     assert json.loads((tmp_path / "verdict-counts.json").read_bytes()) == {"iso": 4}
     assert printer.told() == 4  # the rest is for the next one to tell
+
+
+class HastyClock(SystemClock):
+    """Sleeps a fiftieth of what it is asked to."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 50)
+
+
+def test_hits_without_a_record_are_counted_as_told(place: str, tmp_path: Path) -> None:
+    printer, counts = Printer(), Metrics(metrics.AGENT, "0")
+
+    async def work() -> None:
+        async with running(tmp_path, printer, counts, HastyClock()):
+            send(1000, 5)
+            send(2000, 2)
+            await come(lambda: printer.told() == 7)
+
+    inside(place, work)
+    assert (counted(counts, "log_records_total"), counted(counts, "log_records_suppressed_total")) == (2, 5)
+
+
+@pytest.mark.parametrize("loss", ["kernel", "crowded"])
+def test_what_comes_faster_than_it_is_read_is_counted_by_where_it_got_lost(
+    place: str, tmp_path: Path, loss: str
+) -> None:
+    """In the kernel, when nobody reads at all; with us, when too many differ."""
+    printer, counts, sent = Printer(), Metrics(metrics.AGENT, "0"), 20_000
+
+    async def work() -> None:
+        async with running(tmp_path, printer, counts):
+            if loss == "kernel":
+                send(2000, sent)  # the loop does not turn meanwhile
+            for port in range(2000, 2000 + 2 * CAPACITY):
+                send(port)
+                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                while not counted(counts, f'log_records_lost_total{{loss="{loss}"}}'):
+                    send(2000)
+                    await asyncio.sleep(0.05)
+
+    inside(place, work)
+    assert counted(counts, f'log_records_lost_total{{loss="{loss}"}}') > 100
 
 
 def test_a_reader_that_sleeps_costs_records_and_not_memory(place: str, tmp_path: Path) -> None:

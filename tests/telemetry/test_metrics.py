@@ -21,10 +21,12 @@ from nodewall.telemetry.metrics import (
     Counter,
     Gauge,
     Histogram,
+    Kind,
     Metric,
     Metrics,
     Outcome,
     Resource,
+    Result,
 )
 
 TABLES = {"controller": CONTROLLER, "agent": AGENT}
@@ -78,14 +80,15 @@ def test_counting() -> None:
     measured.add(APPLIES, Outcome.FAILED)
     measured.add(APPLIES, Outcome.FAILED, by=2)
     measured.set(APPLIED_RULES, 12)
-    measured.observe(APPLY_SECONDS, 0.003)
+    measured.observe(APPLY_SECONDS, 0.003, Kind.DIFF, Result.DONE)
     found = samples(measured)
     assert found["nodewall_agent_applies_total", (("outcome", "failed"),)] == 3
     assert found["nodewall_agent_applies_total", (("outcome", "done"),)] == 0
     assert found["nodewall_agent_rules", ()] == 12
-    assert found["nodewall_agent_apply_seconds_sum", ()] == 0.003
-    assert found["nodewall_agent_apply_seconds_bucket", (("le", "0.0025"),)] == 0
-    assert found["nodewall_agent_apply_seconds_bucket", (("le", "0.005"),)] == 1
+    diff_done = (("kind", "diff"), ("result", "done"))
+    assert found["nodewall_agent_apply_seconds_sum", diff_done] == 0.003
+    assert found["nodewall_agent_apply_seconds_bucket", (diff_done[0], ("le", "0.0025"), diff_done[1])] == 0
+    assert found["nodewall_agent_apply_seconds_bucket", (diff_done[0], ("le", "0.005"), diff_done[1])] == 1
     assert found["nodewall_build_info", (("version", "1.2.3"),)] == 1
 
 
