@@ -5,6 +5,7 @@ which says that an end-to-end test runs it; or by a line that readers see, ``*No
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ _MARK = re.compile(r"<!-- test: ([\w-]+) -->\n\Z")
 _NOT_RUN = re.compile(r"^\*No test runs this: ([^*]+)\.\*\n\n?\Z", re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_COMMENT = re.compile(r"\s+#\s.*$")
+_COMMENT = re.compile(r"(^|\s+)#\s.*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,28 @@ class Block:
     not_run: str
 
     def commands(self) -> list[str]:
-        """The lines without their comments; one that ends in a backslash or a bar goes on in the next."""
-        joined = re.sub(r"(\\|\|)\n\s*", lambda found: "" if found[1] == "\\" else "| ", self.text)
-        lines = (_COMMENT.sub("", line).strip() for line in joined.splitlines())
-        return [line for line in lines if line and not line.startswith("#")]
+        """Without comments. A line that ends in a backslash or a bar, or within quotes, goes on in the next one."""
+        found, pending = [], ""
+        for line in self.text.splitlines():
+            pending += _COMMENT.sub("", line).rstrip()
+            if pending.endswith(("\\", "|")) or _is_open(pending):
+                pending += "\n"
+                continue
+            found.append(pending.strip())
+            pending = ""
+        return [command for command in found if command]
 
     def __str__(self) -> str:
         return f"{self.document.name}: {self.text.splitlines()[0]}"
+
+
+def _is_open(text: str) -> bool:
+    """Whether a quote is."""
+    try:
+        shlex.split(text)
+    except ValueError:
+        return True
+    return False
 
 
 def name(document: Path) -> str:
