@@ -7,8 +7,11 @@ import importlib
 import json
 import pkgutil
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,15 +44,34 @@ def names(benchmark: Benchmark | Together) -> tuple[str, ...]:
 
 def run(module: str, parts: Sequence[str], results: list[Result]) -> bool:
     """Measure a module's benchmarks into `results`; False, with the traceback shown, when one of them failed."""
-    try:
+    succeeded = True
+    with _shown(module) as found:
         for benchmark in wanted(importlib.import_module(module).benchmarks(), parts):
-            print(f"{', '.join(names(benchmark))} ...", file=sys.stderr, flush=True)
-            results += benchmark.measure() if isinstance(benchmark, Together) else [measure(benchmark)]
-    except Exception:  # noqa: BLE001  one broken benchmark must not hide the others
-        print(f"{module} failed:", file=sys.stderr)
+            title = ", ".join(names(benchmark))
+            began = time.monotonic()
+            print(f"{title} ...", file=sys.stderr, flush=True)
+            with _shown(title) as one:
+                results.extend(benchmark.measure() if isinstance(benchmark, Together) else [measure(benchmark)])
+            succeeded &= one.well
+            print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return succeeded and found.well
+
+
+@dataclass(slots=True)
+class _Outcome:
+    well: bool = True
+
+
+@contextmanager
+def _shown(what: str) -> Iterator[_Outcome]:
+    """An error inside is shown and ends there: one broken benchmark must not hide the others."""
+    outcome = _Outcome()
+    try:
+        yield outcome
+    except Exception:  # noqa: BLE001
+        outcome.well = False
+        print(f"{what} failed:", file=sys.stderr)
         traceback.print_exc()
-        return False
-    return True
 
 
 def table(results: Sequence[Result]) -> Table:

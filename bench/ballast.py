@@ -17,24 +17,29 @@ FIRST_HOST = 150
 
 def load(cluster: LocalCluster, policies: int) -> None:
     """Make them, and wait until the agents have them all in the kernel."""
-    names = [f"ballast-{number:02}" for number in range(NAMESPACES)]
+    names = _names()
     for name in names:
         cluster.add_namespace(name, {"team": name})
     with ThreadPoolExecutor(max_workers=8) as several:
-        list(several.map(lambda pod: _run(cluster, pod), _pods(cluster, names)))
+        list(several.map(lambda pod: _run(cluster, pod), pods(cluster)))
         list(several.map(cluster.api.create, _policies(names, policies // NAMESPACES)))
     until("the ballast is in force", lambda: _in_force(cluster, policies), within=60, every=0.5)
 
 
-def _pods(cluster: LocalCluster, names: list[str]) -> Iterator[Pod]:
+def pods(cluster: LocalCluster) -> Iterator[Pod]:
+    """The pods that ``load`` makes."""
     nodes = list(cluster.nodes)
     for number in range(PODS):
-        for index, name in enumerate(names):
+        for index, name in enumerate(_names()):
             labels = {"app": f"app-{number}"}
             node = nodes[number % len(nodes)]
             host = FIRST_HOST + number // len(nodes) * NAMESPACES + index
             subnet = cluster.topology.nodes[node].plan.pod_cidrs[0].rpartition(".")[0]
             yield Pod(name, f"pod-{number}", node, (f"{subnet}.{host}",), labels)
+
+
+def _names() -> list[str]:
+    return [f"ballast-{number:02}" for number in range(NAMESPACES)]
 
 
 def _run(cluster: LocalCluster, pod: Pod) -> None:

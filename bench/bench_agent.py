@@ -17,7 +17,7 @@ from bench.bench_update import CHANGES, SHAPES
 from bench.measure import Benchmark
 from bench.rulesets import rule_set
 from nodewall.agent import decide
-from nodewall.agent.decide import Finding, Kind, State, Target
+from nodewall.agent.decide import State, Target
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.reading import reader
 from nodewall.agent.setup import Setup
@@ -73,8 +73,8 @@ class Agent:
     def applied(self, *_: object) -> None:
         self._applied.set()
 
-    def refused(self, _: Kind, finding: Finding) -> None:
-        raise AssertionError(finding.message)
+    def refused(self, *said: object) -> None:
+        raise AssertionError(said)
 
     async def _start(self) -> "asyncio.Task[Any]":
         return asyncio.create_task(self._loop.run(Setup()))

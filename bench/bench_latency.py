@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 
 from bench import ballast
+from bench.engine import engine
 from bench.lane import PORT, Lane, lane
 from bench.measure import Result, Together, point
 from bench.sightings import Sightings, sightings
 from e2e.api import Object
 from e2e.cluster import Pod, Scene, pod_object, reference
-from e2e.components import Installation
-from e2e.controlplane import ControlPlane
-from e2e.instance import Instance
 from e2e.local import IMAGE, LocalCluster
 
 BALLAST = (0, 1_000)
@@ -40,31 +38,15 @@ def benchmarks() -> Iterator[Together]:
     yield Together(names, _measure)
 
 
-def _measure() -> Sequence[Result]:
-    found: list[Result] = []
-    with _engine() as cluster, Scene(cluster) as scene, sightings(cluster.api) as seen:
+def _measure() -> Iterator[Result]:
+    with engine() as cluster, Scene(cluster) as scene, sightings(cluster.api) as seen:
         stage = Stage(cluster, scene, seen)
         for load in BALLAST:
             if load:
                 ballast.load(cluster, load)
-            found += _results("policy", load, stage.policy_changes())
+            yield from _results("policy", load, stage.policy_changes())
             came, went = stage.pod_changes()
-            found += _results("pod", load, came) + _results("removal", load, went)
-    return found
-
-
-@contextmanager
-def _engine() -> Iterator[LocalCluster]:
-    """A cluster with the engine in it."""
-    instance = Instance.from_environment("bench")
-    instance.claim()
-    try:
-        control_plane = ControlPlane.start(instance)
-        cluster = LocalCluster.start(control_plane, "routed")
-        Installation.install(cluster).start()
-        yield cluster
-    finally:
-        instance.remove()
+            yield from _results("pod", load, came) + _results("removal", load, went)
 
 
 class Stage:

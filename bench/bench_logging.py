@@ -73,7 +73,7 @@ def _measure() -> Sequence[Result]:
             logged, quiet = (
                 [1e9 * CONNECTIONS / (each * len(burst)) for each in spent[r]] for r in ("logged", "quiet")
             )
-            found.append(compared(f"logging.connections{name}", "1/s", logged, quiet, max))
+            found.append(compared(f"logging.connections{name}", "1/s", logged, quiet))
             found.append(compared(f"logging.reader{name}", "s/s", [_flooded(driven[1], flood, reader)]))
     return found
 

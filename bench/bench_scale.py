@@ -1,20 +1,23 @@
-"""The controller in a large cluster: a real API server with nodes and pods that exist only there, and no agents.
+"""The controller in a large cluster: a real API server with nodes and pods that exist only there, and agents that are
+simulated: each follows its NodeRuleSet and reports it applied.
 
 Start-up from nothing to the last NodeRuleSet, then single changes until the last NodeRuleSet that they concern.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bench import populace, usage
+from bench import crowd, populace, usage, wide
 from bench.bench_latency import POINTS
 from bench.clusters import Shape, address, cluster
 from bench.measure import Result, Together, point
 from bench.sightings import Sightings, sightings
+from bench.steady import steady
+from bench.wide import Place
 from e2e.components import Component, Installation
 from e2e.controlplane import ControlPlane
 from e2e.instance import Instance
@@ -25,6 +28,10 @@ from nodewall.model.policy import NetworkPolicy
 
 SIZES = {100: Shape(1_000, 50, 100, 100), 1_000: Shape(10_000, 500, 1_000, 1_000)}
 """By nodes. Ten pods to a node, twenty to a namespace, two policies to a namespace."""
+STARTED = {"seconds": "s", "reported": "s", "cpu": "s", "memory": "MB", "apiserver": "s"}
+"""Until the last NodeRuleSet was written, and until the last was reported; processor time of the controller until then;
+the most memory that it ever had; processor time of the API server.
+"""
 EVENTS = 60
 CALM = 0.5
 """Seconds without a NodeRuleSet after which a change has reached its last one."""
@@ -32,24 +39,29 @@ CALM = 0.5
 
 def benchmarks() -> Iterator[Together]:
     for nodes, shape in SIZES.items():
-        start = tuple(f"scale.start.{nodes}.{what}" for what in ("seconds", "cpu", "memory", "apiserver"))
+        start = tuple(f"scale.start.{nodes}.{what}" for what in STARTED)
         changes = tuple(f"scale.{kind}.{nodes}.{share}" for kind in ("pod", "policy") for share in POINTS)
         yield Together(start + changes, partial(_measure, nodes, shape))
 
 
-def _measure(nodes: int, shape: Shape) -> Sequence[Result]:
+def _measure(nodes: int, shape: Shape) -> Iterator[Result]:
     state = cluster(shape, teams=False)
     with _control_plane() as (plane, controller):
         populace.settle(plane.api, state)
+        crowd.gather(plane, nodes)
         with sightings(plane.api) as seen:
-            found = list(_start(f"scale.start.{nodes}", plane, controller, seen, len(state.nodes)))
-            pods, policies = _changes(plane, state, seen)
-            for kind, events in (("pod", pods), ("policy", policies)):
-                written = [each.milliseconds for each in events]
-                found += [point(f"scale.{kind}.{nodes}.{name}", written, share) for name, share in POINTS.items()]
-                writes = [float(each.writes) for each in events]
-                found.append(point(f"scale.{kind}.{nodes}.writes", writes, 0.5, "writes"))
-    return found
+            yield from _start(f"scale.start.{nodes}", plane, controller, seen, len(state.nodes))
+            yield from _changes(nodes, plane, state, seen)
+            own, server = _process(controller), plane.processes["kube-apiserver"].identity.pid
+            yield from steady(f"scale.steady.{nodes}", plane.api, own, server, list(state.pods.values()))
+            place = Place(plane.api, seen, own, server, nodes)
+            wide.begin(place)
+            yield from wide.joining(f"scale.wide.{nodes}.inline", place)
+
+
+def _process(controller: Component) -> int:
+    assert controller.process is not None
+    return controller.process.identity.pid
 
 
 @contextmanager
@@ -71,13 +83,17 @@ def _start(name: str, plane: ControlPlane, controller: Component, seen: Sighting
     before = usage.cpu_seconds(server)
     started = time.monotonic()
     controller.start()
-    assert controller.process is not None
     until("every NodeRuleSet is written", lambda: seen.nodes > nodes, within=300, every=0.1)
-    own = controller.process.identity.pid
-    yield Result(f"{name}.seconds", "s", seen.times[-1][0] - started, None, None, 1)
-    yield Result(f"{name}.cpu", "s", usage.cpu_seconds(own), None, None, 1)
-    yield Result(f"{name}.memory", "MB", usage.peak_megabytes(own), None, None, 1)
-    yield Result(f"{name}.apiserver", "s", usage.cpu_seconds(server) - before, None, None, 1)
+    until("every one is reported", lambda: len(seen.reported) >= nodes, within=60, every=0.1)
+    own = _process(controller)
+    found = {
+        "seconds": seen.times[-1][0] - started,
+        "reported": max(seen.reported.values()) - started,
+        "cpu": usage.cpu_seconds(own),
+        "memory": usage.peak_megabytes(own),
+        "apiserver": usage.cpu_seconds(server) - before,
+    }
+    return (Result(f"{name}.{what}", unit, found[what], None, None, 1) for what, unit in STARTED.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,7 @@ class Event:
     writes: int
 
 
-def _changes(plane: ControlPlane, state: ClusterState, seen: Sightings) -> tuple[list[Event], list[Event]]:
+def _changes(nodes: int, plane: ControlPlane, state: ClusterState, seen: Sightings) -> Iterator[Result]:
     chance = random.Random(1)  # noqa: S311 - no secret depends on it
     pods: list[Pod] = chance.sample(sorted(state.pods.values(), key=lambda pod: pod.key), EVENTS)
     policies = chance.sample(sorted(state.network_policies.values(), key=lambda each: each.name), EVENTS)
@@ -96,7 +112,11 @@ def _changes(plane: ControlPlane, state: ClusterState, seen: Sightings) -> tuple
         _event(seen, partial(populace.readdress, plane.api, pod, address(number, net=12)))
         for number, pod in enumerate(pods)
     ]
-    return moved, [_event(seen, partial(_close, plane, policy)) for policy in policies]
+    closed = [_event(seen, partial(_close, plane, policy)) for policy in policies]
+    for kind, events in (("pod", moved), ("policy", closed)):
+        written = [each.milliseconds for each in events]
+        yield from (point(f"scale.{kind}.{nodes}.{name}", written, share) for name, share in POINTS.items())
+        yield point(f"scale.{kind}.{nodes}.writes", [float(each.writes) for each in events], 0.5, "writes")
 
 
 def _close(plane: ControlPlane, policy: NetworkPolicy) -> None:

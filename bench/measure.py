@@ -1,7 +1,7 @@
 """What a benchmark is, how it is run, and what comes out of it."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -39,7 +39,8 @@ class Together:
     """Numbers that come out of one measurement, which knows best itself in which order its parts take turns."""
 
     names: tuple[str, ...]
-    measure: Callable[[], Sequence[Result]]
+    measure: Callable[[], Iterable[Result]]
+    """What it yields before it fails is kept."""
 
 
 def measure(benchmark: Benchmark) -> Result:
@@ -55,15 +56,9 @@ def measure(benchmark: Benchmark) -> Result:
     return compared(benchmark.name, benchmark.unit, ours, baseline)
 
 
-def compared(
-    name: str,
-    unit: str,
-    ours: Sequence[float],
-    baseline: Sequence[float] = (),
-    choose: Callable[[Sequence[float]], float] = statistics.median,
-) -> Result:
-    """A result whose two numbers are chosen from their samples in the same way: the median, or the least."""
-    mine, other = choose(ours), choose(baseline) if baseline else None
+def compared(name: str, unit: str, ours: Sequence[float], baseline: Sequence[float] = ()) -> Result:
+    """The medians of both sides."""
+    mine, other = statistics.median(ours), statistics.median(baseline) if baseline else None
     return Result(name, unit, mine, other, mine / other if other else None, len(ours), tuple(ours), tuple(baseline))
 
 

@@ -11,7 +11,7 @@ from bench.chart import Point, at, draw, linear, logarithmic
 
 ROOT = Path(__file__).parents[1]
 RESULTS, SAMPLES = ROOT / "build" / "bench.json", ROOT / "build" / "bench-runs.json"
-PICTURES = ROOT / "docs" / "images"
+PICTURES = ROOT / "docs" / "pictures"
 ELEMENTS = {"1k": 1_000, "10k": 10_000, "55k": 55_000, "1M": 1_100_000}
 
 Results = Mapping[str, Mapping[str, Any]]

@@ -29,11 +29,16 @@ def _all(work: Callable[..., object], items: Iterable[object]) -> None:
 
 
 def _settle_pod(api: Api, pod: Pod) -> None:
+    create_pod(api, pod)
+    readdress(api, pod, pod.addresses[0])
+
+
+def create_pod(api: Api, pod: Pod) -> None:
+    """On its node, but without an address yet."""
     metadata = {"name": pod.name, "namespace": pod.namespace, "labels": dict(pod.labels)}
     container = {"name": "main", "image": "none"}
     spec = {"nodeName": pod.node, "containers": [container], "terminationGracePeriodSeconds": 0}
     api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    readdress(api, pod, pod.addresses[0])
 
 
 def readdress(api: Api, pod: Pod, address: str) -> None:

@@ -1,8 +1,8 @@
 """A router to send packets through, once per layout of rules, and what a packet costs it.
 
 Wall-clock time says nothing on a machine that others use. A packet that is sent into a veth is forwarded, judged and
-delivered in the sender's own processor time before the call returns; so the sender's time is the cost, and the least of
-many short windows is the one that nobody disturbed. What the kernel puts off to its softirq thread is counted as well.
+delivered in the sender's own processor time before the call returns; so the sender's time is the cost, and the median
+of many short windows is little disturbed by others. What the kernel puts off to its softirq thread is counted as well.
 """
 
 import os

@@ -15,13 +15,19 @@ PATH = "/apis/nodewall.io/v1alpha1/noderulesets"
 # Not parsed as JSON: this runs beside what it measures. Keys are in alphabetical order.
 _NAME = re.compile(rb'"name":"([^"]+)","(?:ownerReferences|resourceVersion)":')
 _GENERATION = re.compile(rb'"generation":(\d+)')
+_DIGEST, _APPLIED = re.compile(rb'"digest":"([^"]*)"'), re.compile(rb'"appliedDigest":"([^"]*)"')
 
 
 class Sightings:
-    """``times``: (monotonic seconds, node) of each new content, in order."""
+    """``times``: (monotonic seconds, node) of each new content, in order. ``reported``: the nodes whose status says
+    that their content is applied, and when that was last seen.
+    """
 
     def __init__(self, api: Api) -> None:
         self.times: list[tuple[float, str]] = []
+        self.reported: dict[str, float] = {}
+        self.last = 0.0
+        """When anything was seen."""
         self._generations: dict[str, int] = {}
         self._api, self._connection, self._closed = api, api.connect(), False
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -65,7 +71,12 @@ class Sightings:
         name, generation = _NAME.search(line), _GENERATION.search(line)
         if name is None or generation is None:
             return
-        node, number = name[1].decode(), int(generation[1])
+        node, number, self.last = name[1].decode(), int(generation[1]), at
+        digest, applied = _DIGEST.search(line), _APPLIED.search(line)
+        if digest and applied and digest[1] == applied[1]:
+            self.reported[node] = at
+        else:
+            self.reported.pop(node, None)
         if self._generations.get(node) != number:
             self._generations[node] = number
             self.times.append((at, node))

@@ -18,7 +18,12 @@ def cpu_seconds(leader: int) -> float:
 
 def peak_megabytes(leader: int) -> float:
     """The most memory that a process of the group ever had resident."""
-    return max(_peak(pid) for pid in group_of(leader)) / 1024
+    return max(_kilobytes(pid, "VmHWM:") for pid in group_of(leader)) / 1024
+
+
+def megabytes(leader: int) -> float:
+    """What the largest process of the group has resident now."""
+    return max(_kilobytes(pid, "VmRSS:") for pid in group_of(leader)) / 1024
 
 
 def _group(pid: int) -> int:
@@ -33,6 +38,6 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _peak(pid: int) -> int:
+def _kilobytes(pid: int, what: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(what)), 0)

@@ -28,12 +28,23 @@ def benchmarks():
 TOGETHER = """
 from bench.measure import Together, compared
 def benchmarks():
-    yield Together(("p50", "p99"), lambda: [compared("p50", "ms", [1.0, 3.0], choose=min)])
+    yield Together(("p50", "p99"), lambda: [compared("p50", "ms", [1.0, 3.0])])
 """
 BROKEN = """
 from bench.measure import Benchmark
 def benchmarks():
     yield Benchmark("broken one", "ms", lambda: 1 / 0)
+"""
+
+
+HALF_BROKEN = """
+from bench.measure import Benchmark, Together, compared
+def half():
+    yield compared("kept", "ms", [1.0])
+    raise ValueError("half way")
+def benchmarks():
+    yield Together(("kept", "lost"), half)
+    yield Benchmark("after it", "ms", lambda: 1.0)
 """
 
 
@@ -88,7 +99,7 @@ def test_results_are_shown_and_written(tmp_path: Path) -> None:
 def test_one_measurement_may_have_several_results_and_samples_are_kept_beside_them(tmp_path: Path) -> None:
     status, output, written = bench(tmp_path, {"bench_good": TOGETHER}, "p99")
     assert status == 0, output
-    assert written == [{"name": "p50", "unit": "ms", "ours": 1.0, "baseline": None, "ratio": None, "runs": 2}]
+    assert written == [{"name": "p50", "unit": "ms", "ours": 2.0, "baseline": None, "ratio": None, "runs": 2}]
     runs = json.loads((tmp_path / "out" / "bench-runs.json").read_text())
     assert runs["samples"] == {"p50": {"ours": [1.0, 3.0], "baseline": []}}
     assert runs["before"].keys() == runs["after"].keys() > {"kernel", "nft", "cores", "load"}
@@ -99,6 +110,13 @@ def test_a_broken_benchmark_shows_and_does_not_hide_the_others(tmp_path: Path) -
     assert status == 1
     assert "ZeroDivisionError" in output
     assert [each["name"] for each in written] == ["good one", "alone"]
+
+
+def test_what_came_before_and_after_a_failure_is_kept(tmp_path: Path) -> None:
+    status, output, written = bench(tmp_path, {"bench_a": HALF_BROKEN})
+    assert status == 1
+    assert "half way" in output
+    assert [each["name"] for each in written] == ["kept", "after it"]
 
 
 def test_a_part_of_a_name_chooses(tmp_path: Path) -> None:
