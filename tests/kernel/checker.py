@@ -106,6 +106,32 @@ class Checker:
             self._judge(packets, range(len(packets)), results)
         return results
 
+    def came_through(self, link: str, pieces: Sequence[bytes], number: int) -> bool:
+        """Whether the packet with this number, sent in from a link as these pieces, comes out, whole or in part."""
+        family = pieces[0][0] >> 4
+        with _on_one_cpu():
+            for piece in pieces:
+                target = bytes.fromhex(ROUTER_MAC.replace(":", ""))
+                self._around[family].sendto(piece, (link, _ETHERTYPE[family], 0, 0, target))
+            seen = self._until_sentinel()
+        return any(number_of(data) == number and ends(data) == ends(pieces[0]) for data in seen)
+
+    def next_number(self) -> int:
+        """One that no packet had yet."""
+        return next(self._numbers)
+
+    def _until_sentinel(self) -> list[bytes]:
+        """All that comes out."""
+        sentinel = next(self._numbers)
+        self._send(_SENTINEL, encode(_SENTINEL, sentinel, 9))
+        end, seen = time.monotonic() + _DEADLINE, list[bytes]()
+        while sentinel not in map(number_of, seen):
+            select(self._around.values(), (), (), 0.1)
+            seen += _drain(self._around.values())
+            if time.monotonic() > end:
+                raise TimeoutError("the sentinel did not come through: the router does not forward at all")
+        return [*seen, *_drain(self._raw.values())]
+
     def _judge(self, packets: Sequence[Packet], lot: Sequence[int], results: list[Outcome]) -> None:
         sent: dict[int, int] = {}
         lot_ends: dict[tuple[bytes, bytes, int, int], int] = {}
