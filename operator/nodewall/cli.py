@@ -166,6 +166,10 @@ def _app() -> "typer.Typer":
     def settings() -> Outcome:
         return _settings()
 
+    @app.command(help="Print every metric of the agent and the controller, as a page of Markdown.")
+    def metrics() -> Outcome:
+        return _metrics()
+
     @app.command(help="Print the version.")
     def version() -> Outcome:
         return _version()
@@ -312,6 +316,12 @@ def _settings() -> Outcome:
     controller = Program("controller", "manifests/50-controller.yaml", CONTROLLER)
     agent = Program("agent", "manifests/51-agent.yaml", AGENT)
     return DONE, page([controller, agent, Program("cleanup", "uninstall/20-cleanup.yaml", CLEANUP)])
+
+
+def _metrics() -> Outcome:
+    from nodewall.telemetry.catalogue import page
+
+    return DONE, page()
 
 
 def _version() -> Outcome:

@@ -40,6 +40,7 @@ class Resource(Label):
     NETWORK_POLICIES = "networkpolicies"
     NODE_RULE_SETS = "noderulesets"
     NODES = "nodes"
+    PEER_GROUPS = "peergroups"
     PODS = "pods"
     SERVICES = "services"
 
