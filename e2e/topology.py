@@ -38,7 +38,11 @@ _HOST_SYSCTLS = {
     "ipv4/conf/default/rp_filter": 0,
 }
 _ROUTER_SYSCTLS = _HOST_SYSCTLS | {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
-_BRIDGE_NETFILTER = ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
+_BRIDGE_NETFILTER = (
+    "bridge/bridge-nf-call-iptables",
+    "bridge/bridge-nf-call-ip6tables",
+    "bridge/bridge-nf-filter-vlan-tagged",
+)
 
 
 @dataclass(slots=True)

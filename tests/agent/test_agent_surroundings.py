@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kernel
 
 
 def switch(node: Node, value: int) -> None:
-    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-filter-vlan-tagged"):
         file = Path("/proc/sys/net/bridge") / name
         netns.inside(node.namespace, lambda file=file: file.write_text(str(value)))  # type: ignore[misc]
 

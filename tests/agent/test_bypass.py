@@ -15,11 +15,12 @@ LINKS = {
     5: Link("mac0", "macvlan"),
     6: Link("docker0", "bridge"),
 }
-ON = Switches({4: True, 6: True}, {})
-OFF = Switches({4: False, 6: False}, {})
-HALF = Switches({4: True, 6: False}, {})
-UNLOADED = Switches(None, {})
-BY_BRIDGE = Switches({4: False, 6: False}, {("cni0", 4): True, ("cni0", 6): True})
+ON = Switches({4: True, 6: True}, {}, tagged=True)
+OFF = Switches({4: False, 6: False}, {}, tagged=False)
+HALF = Switches({4: True, 6: False}, {}, tagged=True)
+UNTAGGED = Switches({4: True, 6: True}, {}, tagged=False)
+UNLOADED = Switches(None, {}, tagged=False)
+BY_BRIDGE = Switches({4: False, 6: False}, {("cni0", 4): True, ("cni0", 6): True}, tagged=True)
 
 
 def world(extra: dict[int, Link] | None = None, **routes: Route) -> Surroundings:
@@ -40,16 +41,26 @@ ROWS = {
         [
             "cni0",
             "IPv4 and IPv6",
-            "sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+            "sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1 net.bridge.",
         ],
     ),
+    "bridged, on but for tags": (
+        world(v4=BRIDGED),
+        UNTAGGED,
+        ["cni0", "VLAN tag", "run: sysctl -w net.bridge.bridge-nf-filter-vlan-tagged=1"],
+    ),
+    "routed, on but for tags": (world(v4=Route(4, direct=True)), UNTAGGED, []),
     "bridged, half": (
         world(v4=BRIDGED, v6=BRIDGED),
         HALF,
         ["for IPv6", "run: sysctl -w net.bridge.bridge-nf-call-ip6tables=1"],
     ),
     "bridged, half, the other half link-local only": (world(v4=BRIDGED), HALF, ["for IPv6"]),
-    "bridged, half, the other half unused": (world(v6=BRIDGED), Switches({4: False, 6: True}, {}), []),
+    "bridged, half, the other half unused": (
+        world(v6=BRIDGED),
+        Switches({4: False, 6: True}, {}, tagged=True),
+        [],
+    ),
     "bridged, not loaded": (world(v4=BRIDGED), UNLOADED, ["run: modprobe br_netfilter && sysctl -w"]),
     "somebody else's bridge": (world(v4=Route(4, direct=True)), UNLOADED, []),
     "not here yet": (world(v4=Route(2, direct=False)), OFF, []),

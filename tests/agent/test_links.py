@@ -63,16 +63,17 @@ def _sysctl(name: str, file: str, value: int) -> None:
     netns.inside(name, lambda: Path(f"/proc/sys/net/bridge/{file}").write_text(str(value)))
 
 
-@pytest.mark.parametrize(("v4", "v6"), [(0, 0), (1, 0), (1, 1)])
-def test_the_switches_of_the_bridge_filter_are_read(v4: int, v6: int, namespace: str) -> None:
+@pytest.mark.parametrize(("v4", "v6", "tagged"), [(0, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)])
+def test_the_switches_of_the_bridge_filter_are_read(v4: int, v6: int, tagged: int, namespace: str) -> None:
     netns.batch(namespace, NODE)
     _sysctl(namespace, "bridge-nf-call-iptables", v4)
     _sysctl(namespace, "bridge-nf-call-ip6tables", v6)
+    _sysctl(namespace, "bridge-nf-filter-vlan-tagged", tagged)
     found = survey(namespace, "10.0.1.9", "fd00:1::9")
     switches = netns.inside(namespace, lambda: bypass.kernel_switches(found))
     assert (switches.on("cni0", 4), switches.on("cni0", 6)) == (bool(v4), bool(v6))
     said = bypass.bypasses(found, switches)
-    assert len(said) == (0 if v4 and v6 else 1)
+    assert len(said) == (0 if v4 and v6 and tagged else 1)
     for command in (each.partition("run: ")[2].split() for each in said):
         subprocess.run([*netns.argv(namespace), *command], check=True, capture_output=True)
     switches = netns.inside(namespace, lambda: bypass.kernel_switches(found))

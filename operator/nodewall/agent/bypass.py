@@ -13,16 +13,20 @@ from nodewall.render import LINK_NAME
 SYSCTL = Path("/proc/sys/net/bridge")
 BRIDGES = Path("/sys/class/net")
 SWITCHES = {4: "bridge-nf-call-iptables", 6: "bridge-nf-call-ip6tables"}
+TAGGED = "bridge-nf-filter-vlan-tagged"
 PER_BRIDGE = {4: "nf_call_iptables", 6: "nf_call_ip6tables"}
 IPVS_LINK = "kube-ipvs0"
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """Whether bridged packets cross the IP hooks, by family. None: br_netfilter is not loaded."""
+    """Whether bridged packets cross the IP hooks, by family, and those with a VLAN tag. None: br_netfilter is not
+    loaded.
+    """
 
     everywhere: Mapping[int, bool] | None
     bridges: Mapping[tuple[str, int], bool]
+    tagged: bool
 
     def on(self, bridge: str, family: int) -> bool:
         if self.everywhere is None:
@@ -45,17 +49,29 @@ def _bridged(found: Surroundings, switches: Switches) -> Iterator[str]:
         families = sorted({6, *(6 if ":" in address else 4 for address in addresses)})
         off = [family for family in families if not switches.on(link.name, family)]
         if link.kind == BRIDGE and off:
-            yield _bridge_message(link, off, loaded=switches.everywhere is not None)
+            yield _bridge_message(link, off, switches)
+        elif link.kind == BRIDGE and not switches.tagged:
+            yield _tag_message(link)
 
 
-def _bridge_message(link: Link, off: list[int], *, loaded: bool) -> str:
+def _bridge_message(link: Link, off: list[int], switches: Switches) -> str:
+    loaded = switches.everywhere is not None
     why = "is off" if loaded else "is off: br_netfilter is not loaded"
     families = " and ".join(f"IPv{family}" for family in off)
     load = "" if loaded else "modprobe br_netfilter && "
-    settings = " ".join(f"net.bridge.{SWITCHES[family]}=1" for family in off)
+    names = [*(SWITCHES[family] for family in off), *([] if switches.tagged else [TAGGED])]
+    settings = " ".join(f"net.bridge.{name}=1" for name in names)
     return (
         f"packets between pods on the bridge {link.name} are not judged for {families}, because filtering of bridged "
         f"packets {why}; run: {load}sysctl -w {settings}"
+    )
+
+
+def _tag_message(link: Link) -> str:
+    """A receiver that knows of no VLAN takes a packet with tag 0 like one without."""
+    return (
+        f"packets that a pod on the bridge {link.name} gives a VLAN tag, 0 above all, reach its other pods without "
+        f"being judged; run: sysctl -w net.bridge.{TAGGED}=1"
     )
 
 
@@ -94,7 +110,7 @@ def _unnamed(found: Surroundings) -> Iterator[str]:
 def kernel_switches(found: Surroundings) -> Switches:
     """Read them. A file that is not there is a switch that is off."""
     if not SYSCTL.is_dir():
-        return Switches(None, {})
+        return Switches(None, {}, tagged=False)
     bridges = [link.name for link in found.links.values() if link.kind == BRIDGE]
     return Switches(
         {family: _is_on(SYSCTL / name) for family, name in SWITCHES.items()},
@@ -103,6 +119,7 @@ def kernel_switches(found: Surroundings) -> Switches:
             for bridge in bridges
             for family, name in PER_BRIDGE.items()
         },
+        _is_on(SYSCTL / TAGGED),
     )
 
 
