@@ -27,7 +27,9 @@ DEADLINE = 15.0
 
 @dataclass
 class Node:
-    """``folder`` holds the agent's files; ``log`` is what it wrote, one JSON object per line."""
+    """``folder`` holds the agent's files; ``log`` is what it wrote, one JSON object per line. ``entrance``: a command
+    that makes another one run on the node.
+    """
 
     namespace: str
     folder: Path
@@ -35,6 +37,10 @@ class Node:
     process: asyncio.subprocess.Process | None = None
     token: str = "t"  # noqa: S105 - the fake server takes any
     logs: list[Path] = field(default_factory=list)
+    entrance: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.entrance = tuple(netns.argv(self.namespace))
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
@@ -61,14 +67,15 @@ class Node:
         return await asyncio.wait_for(self.process.wait(), DEADLINE)
 
     async def cleanup(self) -> int:
-        """Run `nodewall cleanup`; returns its exit code."""
-        process = await asyncio.create_subprocess_exec(
-            *self._argv("cleanup", f"--state-directory={self.folder / 'state'}"), stderr=subprocess.DEVNULL
-        )
-        return await asyncio.wait_for(process.wait(), DEADLINE)
+        """Run `nodewall cleanup`, which says things in `cleanup-log`; returns its exit code."""
+        with (self.folder / "cleanup-log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv("cleanup", f"--state-directory={self.folder / 'state'}"), stderr=log
+            )
+            return await asyncio.wait_for(process.wait(), DEADLINE)
 
     def _argv(self, *arguments: str) -> list[str]:
-        return [*netns.argv(self.namespace), sys.executable, "-c", RUN, *arguments]
+        return [*self.entrance, sys.executable, "-c", RUN, *arguments]
 
     @property
     def log(self) -> list[dict[str, Any]]:
