@@ -105,8 +105,8 @@ def test_what_is_busy_on_a_node(pods: Scene, local_cluster: LocalCluster) -> Non
     before = busy(local_cluster)
     pods.cluster.prober.measure(table.probes())
     after = busy(local_cluster)
-    assert {key: after[key] - before.get(key, 0) for key in ("ingress ingress[0]", "ingress isolation")} == {
-        "ingress ingress[0]": 2,
+    assert {key: after[key] - before.get(key, 0) for key in ("ingress[0]", "ingress isolation")} == {
+        "ingress[0]": 2,
         "ingress isolation": 2,
     }
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from nodewall.model.errors import BadInputError
 
@@ -91,7 +91,7 @@ def _ask(arguments: list[str]) -> Outcome:
         usage = getattr(error, "format_message", None)  # typer's own click, or the one beside it, by version
         if usage is None:
             raise
-        raise BadInputError(f"{usage()} See --help") from None
+        raise BadInputError(f"{usage().rstrip('.')}; see {_program()} --help") from None
     return outcome if isinstance(outcome, tuple) else (outcome or DONE, "")
 
 
@@ -99,6 +99,14 @@ def _program() -> str:
     """How we were called: ``kubectl nodewall`` finds the program of that name."""
     name = Path(sys.argv[0]).name
     return name.replace("-", " ", 1) if name.startswith("kubectl-") else "nodewall"
+
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+class _Lister(Protocol):
+    def __call__(self, name: str | None = None, *, help: str) -> Callable[[Verb], Verb]:  # noqa: A002 - its name there
+        """Makes a function a verb."""
 
 
 def _app() -> "typer.Typer":
@@ -115,22 +123,23 @@ def _app() -> "typer.Typer":
     )
     several = typer.Option("--file", "-f", metavar="FILE|DIR|-", help="YAML or JSON; may be given several times.")
     single = typer.Option("--file", "-f", metavar="FILE|-", help="YAML or JSON.")
+    verb = _lister(app)
 
-    @app.command(help="Print the NodeRuleSets that the objects in files compile to.")
+    @verb(help="Print the NodeRuleSets that the objects in files compile to.")
     def compile(  # noqa: A001 - the verb
         file: Annotated[list[str], several],
         node: Annotated[str | None, typer.Option(metavar="NAME", help="Only the rule set of this node.")] = None,
     ) -> Outcome:
         return _compile(file, node)
 
-    @app.command(help="Print the nft table that the agent would apply for a NodeRuleSet.")
+    @verb(help="Print the nft table that the agent would apply for a NodeRuleSet.")
     def render(
         file: Annotated[str, single],
         json: Annotated[bool, typer.Option("--json", help="libnftables' JSON instead of text.")] = False,
     ) -> Outcome:
         return _render(file, json)
 
-    @app.command(help="Say whether traffic is allowed, and by which policy and rule: in files, or in the cluster.")
+    @verb(help="Say whether traffic is allowed, and by which policy and rule: in files, or in the cluster.")
     def why(
         source: Annotated[str, typer.Argument(metavar="FROM", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
         destination: Annotated[str, typer.Argument(metavar="TO", help="NAMESPACE/POD, ip:ADDRESS or node:NAME.")],
@@ -145,7 +154,7 @@ def _app() -> "typer.Typer":
         question = (source, destination, port, via_service)
         return _why(file, question, output) if file else verbs.why((kubeconfig, context), question, output)
 
-    @app.command(help="In the agent's pod: show which policies decide how often on this node.")
+    @verb(help="In the agent's pod: show which policies decide how often on this node.")
     def top(
         rules: Annotated[bool, typer.Option("--rules", help="A line for each rule.")] = False,
         output: verbs.Form = "text",
@@ -154,7 +163,7 @@ def _app() -> "typer.Typer":
         verbs.check_form(output)
         return _top(state_directory, rules, output)
 
-    @app.command(help="Print the custom resource definitions.")
+    @verb(help="Print the custom resource definitions.")
     def crds(
         directory: Annotated[
             Path | None, typer.Option(metavar="DIR", help="Write one file per kind there instead.")
@@ -162,22 +171,30 @@ def _app() -> "typer.Typer":
     ) -> Outcome:
         return _crds(directory)
 
-    @app.command(help="Print every setting of the agent and the controller, as a page of Markdown.")
+    @verb(help="Print every setting of the agent and the controller, as a page of Markdown.")
     def settings() -> Outcome:
         return _settings()
 
-    @app.command(help="Print every metric of the agent and the controller, as a page of Markdown.")
+    @verb(help="Print every metric of the agent and the controller, as a page of Markdown.")
     def metrics() -> Outcome:
         return _metrics()
 
-    @app.command(help="Print the version.")
+    @verb(help="Print the version.")
     def version() -> Outcome:
         return _version()
 
-    verbs.add(app)
-    for verb, (_, _, purpose) in _HALVES.items():
-        app.command(verb, help=purpose)(lambda: (UNEXPECTED, ""))  # listed by --help only; _run takes these before
+    verbs.add(verb)
+    for name, (_, _, purpose) in _HALVES.items():
+        verb(name, help=purpose)(lambda: (UNEXPECTED, ""))  # listed by --help only; _run takes these before
     return app
+
+
+def _lister(app: "typer.Typer") -> _Lister:
+    def verb(name: str | None = None, *, help: str) -> Callable[[Verb], Verb]:  # noqa: A002 - its name there
+        """Listed with all of its help: what is not said to be short would be cut off."""
+        return app.command(name, help=help, short_help=help)
+
+    return verb
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -200,12 +217,19 @@ def _source(name: str) -> "Iterable[Source]":
     try:
         if not path.is_dir():
             return [Source(name, path.read_bytes())]
+        _tell_passed_by(path)
         found = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and one.is_file())
         if not found:
             raise BadInputError(f"holds no {', '.join(_SUFFIXES)} file", source=name)
         return [Source(str(one), one.read_bytes()) for one in found]
     except (OSError, ValueError) as error:
         raise BadInputError(getattr(error, "strerror", None) or str(error), source=name) from None
+
+
+def _tell_passed_by(directory: Path) -> None:
+    folders = sorted(one.name for one in directory.iterdir() if one.is_dir() and not one.name.startswith("."))
+    if folders:
+        _say(f"{directory}: not read are the folders in it: {_some(folders)}; give each with -f")
 
 
 def _load(names: list[str]) -> "Loaded":
@@ -218,6 +242,11 @@ def _load(names: list[str]) -> "Loaded":
     for subject, problem in loaded.problems:
         _say(f"warning: {subject}: {problem}")
     return loaded
+
+
+_HINT = (
+    "so add those of the cluster: kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml > objects.yaml"
+)
 
 
 # --- verbs ------------------------------------------------------------------------------------------------------------
@@ -234,7 +263,7 @@ def _compile(names: list[str], node: str | None) -> Outcome:
         known = ", ".join(sorted(state.nodes)) or "none"
         raise BadInputError(f"no Node {node!r} among the objects; there is {known}", source=", ".join(names))
     if not state.nodes:
-        raise BadInputError("no Node among the objects; add one for each node", source=", ".join(names))
+        raise BadInputError(f"no Node among the objects, {_HINT}", source=", ".join(names))
     rulesets = compile_all(state) if node is None else {node: compile_node(state, node)}
     return DONE, write([document(one) for one in rulesets.values()])
 
@@ -281,7 +310,13 @@ def _why(names: list[str], question: tuple[str, str, str, bool], output: str) ->
     from nodewall.live.verbs import json
 
     source, destination, port, via_service = question
-    answers = ask(_load(names).state, source, destination, port, via_service=via_service)
+    state = _load(names).state
+    try:
+        answers = ask(state, source, destination, port, via_service=via_service)
+    except BadInputError as error:
+        if state.pods:
+            raise
+        raise BadInputError(f"{error}; no Pod is among the objects, {_HINT}", source=", ".join(names)) from None
     code = DONE if all(one.allowed for one in answers) else DENIED
     if output == "json":
         return code, json([as_object(one) for one in answers])

@@ -240,6 +240,17 @@ def test_a_taken_port_ends_the_agent_with_one_line(namespace: str, tmp_path: Pat
     on_node(namespace, tmp_path, work)
 
 
+def test_cleanup_says_when_an_agent_undoes_it(namespace: str, tmp_path: Path) -> None:
+    async def work(node: Node) -> None:
+        await in_force(node, "10.0.2.1")
+        assert await node.cleanup() == 0
+        said = (node.folder / "cleanup-log").read_text()
+        assert "an agent runs here and puts the table back; end it, and clean up again" in said
+        await until(node.table, "the table is back")
+
+    on_node(namespace, tmp_path, work)
+
+
 def test_cleanup_removes_table_and_file_and_can_be_repeated(namespace: str, tmp_path: Path) -> None:
     async def work(node: Node) -> None:
         await in_force(node, "10.0.2.1")
@@ -250,5 +261,6 @@ def test_cleanup_removes_table_and_file_and_can_be_repeated(namespace: str, tmp_
             assert await node.cleanup() == 0
             assert node.table() == ""
             assert not list((node.folder / "state").iterdir())
+            assert "an agent runs here" not in (node.folder / "cleanup-log").read_text()
 
     on_node(namespace, tmp_path, work)

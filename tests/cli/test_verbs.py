@@ -222,6 +222,7 @@ def test_crds_prints_them_or_writes_files(run: Shell) -> None:
     printed = list(documents(run("crds").out))
     assert [one["spec"]["names"]["kind"] for one in printed] == [
         "NodeRuleSet",
+        "PeerGroup",
         "ExtendedNetworkPolicy",
         "ClusterExtendedNetworkPolicy",
     ]
@@ -245,6 +246,14 @@ def test_help_names_every_verb(run: Shell, arguments: Sequence[str]) -> None:
     assert [verb for verb in VERBS if f"\n  {verb} " not in answer.out] == []
 
 
+def test_help_is_cut_off_nowhere(run: Shell) -> None:
+    said = run("--help").out.partition("Commands:")[2]
+    assert "..." not in said
+    assert "why Say whether traffic is allowed, and by which policy and rule: in files, or in the cluster." in " ".join(
+        said.split()
+    )
+
+
 @pytest.mark.parametrize("verb", ["compile", "render", "why", "crds", "version"])
 def test_every_verb_explains_itself(run: Shell, verb: str) -> None:
     answer = run(verb, "--help")
@@ -258,7 +267,8 @@ BAD: list[tuple[Sequence[str], str]] = [
     (("compile", "-f", "missing.yaml"), "missing.yaml: No such file or directory"),
     (("compile", "-f", "a\0b"), "null byte"),
     (("compile", "-f", "empty"), "empty: holds no .yaml, .yml, .json file"),
-    (("compile", "-f", "-"), "-: no Node among the objects"),
+    (("compile", "-f", "-"), "-: no Node among the objects, so add those of the cluster: kubectl get nodes,"),
+    (("why", "-f", "draft.yaml", *QUESTION, "1/TCP"), "there is no such pod; no Pod is among the objects, so add"),
     (
         ("compile", "-f", "bad.yaml"),
         "bad.yaml: NetworkPolicy db: spec.ingress[0].from[0].ipBlock.cidr: '1.2.3.4' is not a CIDR",
@@ -267,7 +277,7 @@ BAD: list[tuple[Sequence[str], str]] = [
     (("render", "-f", "missing.yaml"), "missing.yaml: No such file"),
     (("render", "-f", "-"), "-: holds 0 NodeRuleSets"),
     (("render", "-f", "bad.yaml"), "bad.yaml: NetworkPolicy db: kind: expected a NodeRuleSet"),
-    (("frobnicate",), "frobnicate"),
+    (("frobnicate",), "No such command 'frobnicate'; see nodewall --help"),
     (("version", "--loud"), "--loud"),
     (("crds", "extra"), "extra"),
     (("agent",), "--node"),
@@ -277,11 +287,22 @@ BAD: list[tuple[Sequence[str], str]] = [
 ]
 
 
+def test_folders_in_a_folder_are_not_read_without_a_word(run: Shell) -> None:
+    run.write("all.yaml", CLUSTER)
+    for name in ("b", "a", ".git"):
+        (run.folder / name).mkdir()
+        run.write(f"{name}/policy.yaml", POLICY)
+    answer = run("compile", "-f", str(run.folder))
+    assert answer.code == 0
+    assert answer.err == f"nodewall: {run.folder}: not read are the folders in it: a, b; give each with -f\n"
+
+
 @pytest.mark.parametrize(("arguments", "words"), BAD)
 def test_what_cannot_be_used_ends_with_one_line(run: Shell, arguments: Sequence[str], words: str) -> None:
     (run.folder / "empty").mkdir()
     bad = POLICY.replace("podSelector: {matchLabels: {app: web}}", "ipBlock: {cidr: 1.2.3.4}")
     run.write("bad.yaml", bad)
+    run.write("draft.yaml", POLICY)
     run.write("odd.yaml", "{apiVersion: v1, kind: Foo, metadata: {name: x}}")
     answer = run(*arguments)
     assert (answer.code, answer.out) == (2, "")

@@ -3,12 +3,14 @@
 libnftables 1.0.6 would read every set of the table for it. Layouts: linux/netfilter/nf_tables.h.
 """
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct, pack
 
 from nodewall.agent.kernel import TABLE
 from nodewall.agent.netlink import (
+    ACK,
     DUMP,
     NETLINK_NETFILTER,
     Message,
@@ -22,7 +24,7 @@ from nodewall.model.errors import NodewallError
 from nodewall.render.names import name
 
 _SUBSYSTEM = 10 << 8
-_GET_OBJECT = _SUBSYSTEM | 19
+_GET_TABLE, _GET_OBJECT = _SUBSYSTEM | 1, _SUBSYSTEM | 19
 _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
 _COUNTER = 1
 _BYTES, _PACKETS = 1, 2
@@ -53,13 +55,26 @@ def read() -> dict[str, Count]:
             attribute(_TYPE, pack(">I", _COUNTER)),
         )
     )
+    return dict(map(_counter, _ask(_GET_OBJECT, request, DUMP)))
+
+
+def has_table() -> bool:
+    """Whether there is anything to count in. Blocks for less than a millisecond. Raises CountersError."""
+    request = bytes((_INET, 0, 0, 0)) + attribute(_TABLE, TABLE.encode() + b"\0")
+    return bool(_ask(_GET_TABLE, request, ACK))
+
+
+def _ask(kind: int, request: bytes, flags: int) -> Sequence[Message]:
+    """Nothing, when what is asked for does not exist."""
     try:
         socket = Netlink(NETLINK_NETFILTER)
         try:
-            return dict(map(_counter, socket.ask(_GET_OBJECT, request, DUMP)))
+            return socket.ask(kind, request, flags)
         finally:
             socket.close()
     except (NetlinkError, OSError) as error:
+        if error.errno == errno.ENOENT:
+            return ()
         raise CountersError(f"the counters of the table cannot be read: {error}") from error
 
 

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from struct import unpack_from
 from typing import Self
 
@@ -110,3 +111,12 @@ def _accepted(connection: socket.socket) -> None:
             (code,) = unpack_from("=i", reply.payload)
             if code:
                 raise OSError(-code, str(NetlinkError(-code)))
+
+
+def is_read(group: int) -> bool:
+    """Whether some process of this network namespace reads the group now; only one at a time can."""
+    try:
+        listed = Path("/proc/thread-self/net/netfilter/nfnetlink_log").read_text()
+    except OSError:
+        return False  # nothing has ever been read here
+    return any(line.split()[:1] == [str(group)] for line in listed.splitlines())

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nodewall import __version__
-from nodewall.agent import options
+from nodewall.agent import flowlog_socket, options
 from nodewall.agent.assembly import Agent, insist
 from nodewall.agent.kernel import TABLE, Kernel, KernelError
 from nodewall.agent.options import Options
 from nodewall.agent.saved import Saved
 from nodewall.kube.clock import SystemClock
 from nodewall.model.errors import BadInputError, NodewallError
+from nodewall.render import Settings
 from nodewall.telemetry import logs
 from nodewall.telemetry.options import parse
 
@@ -73,6 +74,8 @@ async def _clean(state_directory: Path) -> None:
     log.info("the table was removed" if removed else "there was no table", extra={"fields": {"table": TABLE}})
     if Saved(state_directory).remove():
         log.info("the saved rule set was removed", extra={"fields": {"directory": str(state_directory)}})
+    if flowlog_socket.is_read(Settings().nflog_group):
+        log.warning("an agent runs here and puts the table back; end it, and clean up again")
 
 
 async def _until_signal(chosen: Options, environ: Mapping[str, str]) -> None:

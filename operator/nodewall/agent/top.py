@@ -12,10 +12,12 @@ from typing import Any
 
 from nodewall.agent import flowlog_counters as counters
 from nodewall.agent.flowlog_lines import Names
+from nodewall.agent.kernel import TABLE
 from nodewall.agent.saved import Saved
 from nodewall.api import ruleset
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Kind
+from nodewall.model.ruleset import RuleRef
 from nodewall.telemetry.lines import one_line
 
 NOBODY = "-"
@@ -35,11 +37,13 @@ def read(directory: Path, *, by_rule: bool) -> list[Hits]:
     """The most hit first. Raises BadInputError: this is no node where an agent runs, or not with its rights."""
     names = Names(_saved(directory))
     try:
-        packets = counters.by_rule(counters.read())
+        there, packets = counters.has_table(), counters.by_rule(counters.read())
     except counters.CountersError as error:
         raise BadInputError(
             f"{error}; `top` runs in the agent's pod: kubectl exec -n nodewall-system POD -- nodewall top"
         ) from None
+    if not there:
+        raise BadInputError(f"there is no table {TABLE} in this kernel, so nothing is enforced or counted here")
     return ranked(packets, names, by_rule=by_rule)
 
 
@@ -76,14 +80,20 @@ def _whose(rule_id: str, names: Names) -> Iterator[tuple[str, str]]:
     elif rule_id in names.refs:
         ref = names.refs[rule_id]
         where = f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name
-        yield f"{ref.kind} {where}", f"{ref.direction.lower()} {ref.rule}"
+        yield f"{ref.kind} {where}", _rule(ref)
     else:
         yield NOBODY, rule_id
 
 
+def _rule(ref: RuleRef) -> str:
+    """The name of a rule says nothing of its direction; the place of one without a name does: ``ingress[0]``."""
+    direction = ref.direction.lower()
+    return ref.rule if ref.rule.startswith(f"{direction}[") else f"{direction} {ref.rule}"
+
+
 def text(found: list[Hits], *, by_rule: bool) -> str:
     if not found:
-        return "nothing has been hit\n"
+        return "no rule here counts\n"
     rows = [("PACKETS", "POLICY", *(("RULE",) if by_rule else ()), "VERDICTS")]
     for each in found:
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in each.verdicts.items())

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -24,10 +25,10 @@ Kubeconfig = Annotated[
 Context = Annotated[str, typer.Option("--context", metavar="NAME", help="Not the kubeconfig's current context.")]
 
 
-def add(app: typer.Typer) -> None:
+def add(verb: Callable[..., Any]) -> None:
     """Make them verbs of the program."""
-    app.command(help="Say whether a policy is in force on every node that matters; without a name, if all are.")(status)
-    app.command(help="Show the verdict records of all nodes.")(logs)
+    verb(help="Say whether a policy is in force on every node that matters; without a name, if all are.")(status)
+    verb(help="Show the verdict records of all nodes.")(logs)
 
 
 def check_form(output: str) -> None:
