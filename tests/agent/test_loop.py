@@ -186,6 +186,20 @@ async def test_it_ends_when_told_to_even_together_with_news() -> None:
         assert task.cancelled()
 
 
+async def test_a_transaction_that_takes_long_is_no_standstill() -> None:
+    world = World()
+    world.kernel.gate.clear()
+    turning = asyncio.create_task(world.turned(1))
+    await asyncio.sleep(0)
+    world.clock.now += 2 * HANGS
+    assert world.loop.problems() == []
+    world.kernel.gate.set()
+    await turning
+    assert world.loop.problems() == []
+    world.clock.now += HANGS
+    assert world.loop.problems() != []
+
+
 async def test_a_loop_that_stands_still_is_told_and_a_long_transaction_is_not() -> None:
     world = World()
     await world.turned(1)

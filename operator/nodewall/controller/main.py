@@ -88,7 +88,7 @@ async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
     log.info("starting", extra={"fields": {"version": __version__}})
     clock, counters, progress = SystemClock(), Metrics(metrics.CONTROLLER, __version__), Listing()
     candidacy = Election(_identity(environ), _lease(chosen, environ))
-    pages = web.Pages(lambda: (), lambda: progress.missing() + candidacy.missing(), counters.exposition)
+    pages = web.Pages(progress.stuck, lambda: progress.missing() + candidacy.missing(), counters.exposition)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(web.serve(pages, chosen.health, chosen.metrics))
@@ -148,14 +148,23 @@ class Listing:
     def __init__(self) -> None:
         self._reflectors: dict[Resource, AnyReflector] = {}
         self._warm: Callable[[], bool] = lambda: False
+        self._stuck: web.Check = tuple
         self.done = asyncio.Event()
 
-    async def watch(self, reflectors: Mapping[Resource, AnyReflector], warm: Callable[[], bool]) -> None:
-        """Returns when everything is listed. ``warm``: whether every rule set has been compiled."""
-        self._reflectors, self._warm = dict(reflectors), warm
+    async def watch(
+        self, reflectors: Mapping[Resource, AnyReflector], warm: Callable[[], bool], stuck: web.Check
+    ) -> None:
+        """Returns when everything is listed. ``warm``: whether every rule set has been compiled; ``stuck``: what a
+        restart would mend.
+        """
+        self._reflectors, self._warm, self._stuck = dict(reflectors), warm, stuck
         for reflector in reflectors.values():
             await reflector.synced.wait()
         self.done.set()
+
+    def stuck(self) -> Sequence[str]:
+        """What a restart of the process would mend."""
+        return self._stuck()
 
     def missing(self) -> list[str]:
         """What is not listed, or not compiled, yet. Who stands by is as ready as who leads."""
@@ -187,6 +196,7 @@ class Controller:
         self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads)
         self._nodes = Nodes(self._tell, self._leads, clock)
         publishing = Publishing(counters, self._tell, self._progressed)
+        self._turning = publishing.turning
         compiling = Compiling(counters, self._tell_of, self._recompiled)
         self._quarantine = Quarantine(lambda: Compiler(settings), compiling, clock)
         self._loop = Loop(self._quarantine, self._publisher, publishing, clock)
@@ -210,7 +220,7 @@ class Controller:
             tasks.create_task(self._loop.run(listing.done), name="loop")
             tasks.create_task(self._quarantine.run(self._loop.feed), name="quarantine")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
-            await listing.watch(reflectors, lambda: self._loop.warm)
+            await listing.watch(reflectors, lambda: self._loop.warm, self._turning.problems)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
 

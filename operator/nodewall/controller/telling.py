@@ -8,6 +8,7 @@ from nodewall.controller.fence import Writer
 from nodewall.controller.nodes import Finding
 from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.controller.quarantine import Aside, HeldError, Thing, named
+from nodewall.controller.turning import Turning
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, NotFoundError, SilentError
 from nodewall.kube.http import Target
 from nodewall.kube.reflector import Identity
@@ -49,9 +50,12 @@ class ApiEvents:
 class Publishing:
     """``Watcher`` of the loop."""
 
-    def __init__(self, counters: Metrics, tell: Tell, progressed: Callable[[], None]) -> None:
+    def __init__(
+        self, counters: Metrics, tell: Tell, progressed: Callable[[], None], turning: Turning | None = None
+    ) -> None:
         """``progressed`` is called when policies may be told something new."""
         self._metrics, self._tell, self._progressed = counters, tell, progressed
+        self.turning = turning or Turning()
         self._oversized: set[str] = set()
         self._held: set[str] = set()
 
@@ -62,14 +66,17 @@ class Publishing:
 
     def waiting(self, nodes: int) -> None:
         """See ``Watcher``."""
+        self.turning.turned(nodes)
         self._metrics.set(metrics.DIRTY_NODES, nodes)
 
     def compiled(self, seconds: float) -> None:
         """See ``Watcher``."""
+        self.turning.turned()
         self._metrics.observe(metrics.COMPILE_SECONDS, seconds)
 
     def published(self, node: str, result: Result, seconds: float) -> None:
         """See ``Watcher``."""
+        self.turning.turned()
         self._fits(node, fits=True)
         self._keeps(node, held=False)
         if result.step is Step.STAND_BY:
@@ -91,6 +98,7 @@ class Publishing:
 
     def oversized(self, error: OversizedError) -> None:
         """See ``Watcher``."""
+        self.turning.turned()
         self._metrics.add(metrics.PUBLISHES, Outcome.TOO_LARGE)
         self._fits(error.node, fits=False)
         log.error("%s", error, extra={"fields": {"node": error.node, "bytes": error.size}})
@@ -105,6 +113,7 @@ class Publishing:
 
     def failed(self, node: str, error: Exception, delay: float | None) -> None:
         """See ``Watcher``."""
+        self.turning.turned()
         self._metrics.add(metrics.PUBLISHES, Outcome.FAILED)
         fields = {"node": node, "next_try_seconds": delay}
         if isinstance(error, ApiError):
