@@ -11,7 +11,7 @@ from nodewall.controller.loop import HANDS, Loop
 from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher, Result
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace
-from nodewall.kube.errors import Call, UnreachableError
+from nodewall.kube.errors import Call, InvalidError, RefusedError, UnreachableError
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import AddressGroup, NodeRuleSet
 from tests.controller.running import until
@@ -52,6 +52,7 @@ class Api:
     busy: list[str] = field(default_factory=list)
     most: int = 0
     failures: int = 0
+    failure: type[RefusedError | UnreachableError] = UnreachableError
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
@@ -62,7 +63,7 @@ class Api:
             await self.gate.wait()
             if self.failures:
                 self.failures -= 1
-                raise UnreachableError(Call("patch", node.name), "no answer")
+                raise self.failure(Call("patch", node.name), "told to")
         finally:
             self.busy.remove(node.name)
         self.written.append((node.name, wanted.digest))
@@ -189,6 +190,20 @@ async def test_a_write_that_failed_brings_the_newest_when_it_is_tried_again() ->
         await until("failed", lambda: here.watcher.failed_nodes == ["n1"])
         here.change("new", "n1")
         await until("written", lambda: here.written("n1") == ["new"])
+
+
+async def test_what_is_refused_for_good_is_asked_again_and_a_change_does_not_wait_for_that() -> None:
+    """The definition in the cluster may be older than we are, and be brought up to date."""
+    async with stage("n1") as here:
+        here.api.failures, here.api.failure = 1, InvalidError
+        here.change("same", "n1")
+        await until("refused", lambda: here.watcher.failed_nodes == ["n1"])
+        await until("asked again", lambda: here.written("n1") == ["same"])
+        here.api.failures = 1
+        here.change("refused", "n1")
+        await until("refused", lambda: here.watcher.failed_nodes == ["n1", "n1"])
+        here.change("changed", "n1")
+        await until("written", lambda: here.written("n1") == ["same", "changed"])
 
 
 async def test_a_node_made_again_in_one_go_owns_its_object() -> None:

@@ -15,7 +15,7 @@ from nodewall.controller.publish import OversizedError, Publisher, Result
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff
-from nodewall.kube.errors import ApiError
+from nodewall.kube.errors import ApiError, InvalidError
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import NodeRuleSet
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 HANDS = 16
 """Writes at a time. More only queue up in the API server."""
+
+REFUSED_PAUSE = 60.0
+"""Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
 
 
 class Compiler(Protocol):
@@ -84,6 +87,7 @@ class Loop:
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._cold: set[str] = set()
+        self._refused: set[str] = set()
         self._open = self._busy = False
         self.progress = Progress()
 
@@ -227,9 +231,21 @@ class Loop:
             self._watcher.oversized(error)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(name, error, since)
+            if isinstance(error, InvalidError):
+                await self._ask_again(name)
         else:
             self._settle(name)
             self._watcher.published(name, result, self._clock.monotonic() - since)
+
+    async def _ask_again(self, name: str) -> None:
+        """After a while; what changes until then is written at once. One at a time: each may be refused anew."""
+        if name in self._refused:
+            return
+        self._refused.add(name)
+        await self._clock.sleep(REFUSED_PAUSE)
+        self._refused.discard(name)
+        self._mark(name, urgent=False)
+        self._wake.set()
 
     def _settle(self, node: str) -> None:
         self._failures.pop(node, None)
@@ -241,7 +257,7 @@ class Loop:
         self._wake.set()
         if isinstance(error, ApiError) and error.permanent:
             self._schedule.done(node)
-            self._watcher.failed(node, error, None)
+            self._watcher.failed(node, error, REFUSED_PAUSE if isinstance(error, InvalidError) else None)
             return
         self._since[node] = since
         wish = error.retry_after if isinstance(error, ApiError) else None

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 EVENT_MANAGER = "nodewall-controller-events"
 INSTALL = "kubectl apply -f manifests/"
+FORGETS = "field not declared in schema"
+"""What an API server says of a field that it would not keep; rule sets are written in a way that makes it say so."""
 
 _OUTCOMES = {
     Step.LEAVE: Outcome.UNCHANGED,
@@ -222,4 +224,6 @@ def advice(error: ApiError) -> str:
         return f"{error}; a permission is missing: {INSTALL} grants it"
     if isinstance(error, NotFoundError):
         return f"{error}; if the CustomResourceDefinition is missing, {INSTALL} installs it"
+    if FORGETS in error.message:
+        return f"{error}; the CustomResourceDefinition is older than this controller: {INSTALL} updates it"
     return str(error)
