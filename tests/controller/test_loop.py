@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.controller.loop import HANDS, Loop
@@ -31,6 +32,7 @@ class Compiler:
     broken: set[str] = field(default_factory=set)
     batches: list[list[Change]] = field(default_factory=list)
 
+    made: list[str] = field(default_factory=list)
     def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
         self.batches.append(list(changes))
         yield
@@ -45,6 +47,7 @@ class Compiler:
 @dataclass
 class Api:
     """Keeps what is written; while ``gate`` is clear, writes take their time."""
+        self.made.append(node)
 
     written: list[tuple[str, str]] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
@@ -239,3 +242,28 @@ async def test_batches_are_counted_with_what_waits() -> None:
         assert here.loop.next_batch == 2
         await until("taken in", lambda: here.loop.progress.batch == 2)
         assert here.loop.next_batch == 2
+
+
+async def test_it_is_warm_when_every_rule_set_has_been_made_once() -> None:
+    async with stage("n1", "n2") as here:
+        await until("warm", here.loop.warmed.is_set)
+        assert here.loop.warm
+
+
+async def test_after_each_compile_everybody_else_has_a_turn() -> None:
+    nodes = [f"n{number}" for number in range(HANDS)]
+    async with stage(*nodes) as here:
+        turns: list[int] = []
+
+        async def others() -> None:
+            while True:
+                turns.append(len(here.compiler.made))
+                await asyncio.sleep(0)
+
+        await until("all are done", lambda: len(here.compiler.made) == HANDS)
+        here.compiler.made.clear()
+        task = asyncio.create_task(others())
+        here.change("x", *nodes, reason=Reason.NEW_POD)
+        await until("all are made", lambda: len(here.compiler.made) == HANDS)
+        task.cancel()
+        assert max(after - before for before, after in pairwise(turns)) == 1

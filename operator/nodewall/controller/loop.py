@@ -98,6 +98,8 @@ class Loop:
 
     @property
     def warm(self) -> bool:
+        self.warmed = asyncio.Event()
+        """Set when the rule set of every node has been made once."""
         """Whether the rule set of every node has been made once."""
         return self._open and not self._cold
 
@@ -143,10 +145,13 @@ class Loop:
         for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
             self._mark(node, urgent=False)
 
+                if self.warm:
+                    self.warmed.set()
     async def _sleep(self) -> None:
         """Until something is due or has changed."""
         at = self._schedule.wakes_at()
         timeout = None if at is None else max(at - self._clock.monotonic(), 0)
+                    await asyncio.sleep(0)  # one is encoded, and everybody else has a turn, before the next is compiled
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()

@@ -24,6 +24,7 @@ from nodewall.compile.settings import Settings
 from nodewall.controller import election, mirror, options, rulesets
 from nodewall.controller.election import Connect, Election
 from nodewall.controller.fence import Fenced, Remaining
+from nodewall.controller.garbage import Garbage
 from nodewall.controller.handlers import Shell
 from nodewall.controller.loop import Loop
 from nodewall.controller.mirror import AnyReflector
@@ -205,6 +206,7 @@ class Controller:
         )
         self._survey = Survey(self._store, self._loop.progress, obstacles, clock)
         self._reporting = Reporting(self._store, self._survey, ApiStatus(writer), self._note, clock, _rfc3339_now)
+        self._garbage = Garbage()
 
     async def run(self, listing: Listing) -> None:
         """Until cancelled."""
@@ -212,7 +214,9 @@ class Controller:
         reflectors = mirror.reflect(self._session, table, Mirroring(self._metrics), self._clock)
         for resource, reflector in reflectors.items():
             self._metrics.follow(metrics.MIRRORED, partial(len, reflector.objects), metrics.Resource(resource.plural))
-        async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._garbage.kept_small())
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for resource, reflector in reflectors.items():
                 tasks.create_task(reflector.run(), name=f"mirror {resource.title}")
             tasks.create_task(self._events.run(), name="events")
@@ -223,6 +227,7 @@ class Controller:
             await listing.watch(reflectors, lambda: self._loop.warm, self._turning.problems)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
+            tasks.create_task(self._garbage.run(self._loop.warmed), name="garbage")
 
     def lead(self, leads: bool) -> None:
         """Whether it is for us to write from now on; told again of each new tenure."""

@@ -218,7 +218,7 @@ class Quarantine:
                 unexplained = None if from_scratch else error
                 parts += self._without_culprit(error, part, began) if from_scratch else [part]
             else:
-                self._accept(part)
+                yield from self._accept(part)
                 if unexplained is not None:
                     self._watcher.mended(unexplained)
                     unexplained = None
@@ -250,7 +250,7 @@ class Quarantine:
                 if value is not None:
                     yield Change(kind, key, value)
 
-    def _accept(self, part: Iterable[Change]) -> None:
+    def _accept(self, part: Iterable[Change]) -> Iterator[None]:
         for change in part:
             if change.new is None:
                 self._good[change.kind].pop(change.key, None)
@@ -270,6 +270,7 @@ class Quarantine:
             self._set_aside(thing, error, newest, self._clock.monotonic() - began)
             return [[change for change in part if _thing(change) != thing]]
         if len(part) < 2:
+            yield
             raise error
         half = len(part) // 2
         return [part[half:], part[:half]]
