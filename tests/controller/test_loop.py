@@ -31,14 +31,15 @@ class Compiler:
     content: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     batches: list[list[Change]] = field(default_factory=list)
-
     made: list[str] = field(default_factory=list)
+
     def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
         self.batches.append(list(changes))
         yield
         return dict(self.dirty)
 
     def ruleset(self, node: str) -> NodeRuleSet:
+        self.made.append(node)
         if node in self.broken:
             raise RuntimeError(f"nobody foresaw {node}")
         return NodeRuleSet(node, groups=(AddressGroup("g", self.content.get(node, ""), ()),))
@@ -47,7 +48,6 @@ class Compiler:
 @dataclass
 class Api:
     """Keeps what is written; while ``gate`` is clear, writes take their time."""
-        self.made.append(node)
 
     written: list[tuple[str, str]] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)

@@ -89,6 +89,8 @@ class Loop:
         self._cold: set[str] = set()
         self._refused: set[str] = set()
         self._open = self._busy = False
+        self.warmed = asyncio.Event()
+        """Set when the rule set of every node has been made once."""
         self.progress = Progress()
 
     @property
@@ -98,8 +100,6 @@ class Loop:
 
     @property
     def warm(self) -> bool:
-        self.warmed = asyncio.Event()
-        """Set when the rule set of every node has been made once."""
         """Whether the rule set of every node has been made once."""
         return self._open and not self._cold
 
@@ -135,23 +135,23 @@ class Loop:
         self._open = True
         async with asyncio.TaskGroup() as writes:
             while True:
+                if self.warm:
+                    self.warmed.set()
                 await self._sleep()
                 await self._take_in()
                 for node in self._schedule.take(self._clock.monotonic()):
                     self._begin(node, writes)
+                    await asyncio.sleep(0)  # one is encoded, and everybody else has a turn, before the next is compiled
                 self._watcher.waiting(len(self._schedule))
 
     def _mark_all(self) -> None:
         for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
             self._mark(node, urgent=False)
 
-                if self.warm:
-                    self.warmed.set()
     async def _sleep(self) -> None:
         """Until something is due or has changed."""
         at = self._schedule.wakes_at()
         timeout = None if at is None else max(at - self._clock.monotonic(), 0)
-                    await asyncio.sleep(0)  # one is encoded, and everybody else has a turn, before the next is compiled
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()

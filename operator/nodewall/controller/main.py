@@ -204,9 +204,9 @@ class Controller:
         obstacles = Obstacles(
             lambda: publishing.oversized_nodes, lambda: self._quarantine.held, self._quarantine.trouble
         )
+        self._garbage = Garbage()
         self._survey = Survey(self._store, self._loop.progress, obstacles, clock)
         self._reporting = Reporting(self._store, self._survey, ApiStatus(writer), self._note, clock, _rfc3339_now)
-        self._garbage = Garbage()
 
     async def run(self, listing: Listing) -> None:
         """Until cancelled."""
@@ -224,10 +224,10 @@ class Controller:
             tasks.create_task(self._loop.run(listing.done), name="loop")
             tasks.create_task(self._quarantine.run(self._loop.feed), name="quarantine")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
+            tasks.create_task(self._garbage.run(self._loop.warmed), name="garbage")
             await listing.watch(reflectors, lambda: self._loop.warm, self._turning.problems)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})
-            tasks.create_task(self._garbage.run(self._loop.warmed), name="garbage")
 
     def lead(self, leads: bool) -> None:
         """Whether it is for us to write from now on; told again of each new tenure."""

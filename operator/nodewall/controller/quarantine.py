@@ -252,6 +252,7 @@ class Quarantine:
 
     def _accept(self, part: Iterable[Change]) -> Iterator[None]:
         for change in part:
+            yield
             if change.new is None:
                 self._good[change.kind].pop(change.key, None)
             else:
@@ -270,7 +271,6 @@ class Quarantine:
             self._set_aside(thing, error, newest, self._clock.monotonic() - began)
             return [[change for change in part if _thing(change) != thing]]
         if len(part) < 2:
-            yield
             raise error
         half = len(part) // 2
         return [part[half:], part[:half]]
