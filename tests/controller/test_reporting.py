@@ -121,6 +121,8 @@ async def test_a_rule_set_that_is_too_large_is_told_to_the_policies_in_it() -> N
             api.put(NETWORK_POLICIES, much)
             api.put(CXNP, guard())
             await until("told", lambda: programmed(api) == "RuleSetTooLarge")
+            await until("an Event", lambda: ("PolicyDegraded", "guard") in events(api))
+            assert events(api).count(("PolicyDegraded", "guard")) == 1
             api.remove(NETWORK_POLICIES, "much", "shop")
             await until("told again", lambda: programmed(api) == "Pending")
 

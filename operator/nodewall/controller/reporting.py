@@ -20,6 +20,7 @@ from nodewall.controller.progress import Progress
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.controller.selection import Selections, conflicts
 from nodewall.controller.status import Facts, PolicyStatus, Type, as_written, assess, explanation, same
+from nodewall.controller.status import Reason as Why
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError, NotFoundError
@@ -241,7 +242,7 @@ class Reporting:
         if status is None:
             self._settle(ref)
             return
-        self._announce_conflict(stored, status)
+        self._announce_change(stored, status)
         writes.create_task(self._write(ref, status))
 
     def _news(self, ref: PolicyRef) -> PolicyStatus | None:
@@ -298,10 +299,12 @@ class Reporting:
         else:
             self._say(stored, Severity.NORMAL, Reason.POLICY_ACCEPTED, "in force as it is written")
 
-    def _announce_conflict(self, stored: StoredPolicy, after: PolicyStatus) -> None:
-        old, new = (_conflict(each) for each in (self._written.get(stored.ref, stored.status), after))
-        if new and not old:
-            self._say(stored, Severity.WARNING, Reason.POLICY_CONFLICTED, new)
+    def _announce_change(self, stored: StoredPolicy, after: PolicyStatus) -> None:
+        """When something begins that its author cannot see in the policy itself; that it goes on is in the status."""
+        before = self._written.get(stored.ref, stored.status)
+        for reason, told in _TOLD:
+            if told(after) and not told(before):
+                self._say(stored, Severity.WARNING, reason, told(after))
 
     def _say(self, stored: StoredPolicy, severity: Severity, reason: Reason, message: str) -> None:
         ref = stored.ref
@@ -319,6 +322,16 @@ def _conflict(status: PolicyStatus) -> str:
     """What the status says about a conflict; "" for none."""
     found = (each for each in status.conditions if each.type == Type.CONFLICTED and each.true)
     return next((each.message for each in found), "")
+
+
+def _setback(status: PolicyStatus) -> str:
+    """Why nodes keep an older rule set instead of one with this policy; "" when none does, or not for long."""
+    found = (each for each in status.conditions if each.type == Type.PROGRAMMED and each.reason in _SETBACKS)
+    return next((each.message for each in found), "")
+
+
+_SETBACKS = (Why.TOO_LARGE, Why.HELD)
+_TOLD = ((Reason.POLICY_CONFLICTED, _conflict), (Reason.POLICY_DEGRADED, _setback))
 
 
 class ApiStatus:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     POLICY_ACCEPTED = "PolicyAccepted"
     POLICY_INVALID = "PolicyInvalid"
     POLICY_CONFLICTED = "PolicyConflicted"
+    POLICY_DEGRADED = "PolicyDegraded"
     NOT_COMPILED = "NotCompiled"
     RULE_SET_TOO_LARGE = "RuleSetTooLarge"
     RULE_SET_HELD = "RuleSetHeld"
