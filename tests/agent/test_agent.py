@@ -33,6 +33,9 @@ def test_a_rule_set_gets_into_the_kernel_and_the_status_says_so(namespace: str, 
         assert (node.condition("Applied")["status"], node.condition("Degraded")["status"]) == ("True", "False")
         assert await node.http("/readyz") == (200, "ok\n")
         assert await node.http("/healthz") == (200, "ok\n")
+        _, page = await node.http("/metrics")
+        turns = next(line for line in page.splitlines() if line.startswith("nodewall_agent_loop_lag_seconds_count"))
+        assert float(turns.split()[1]) > 0
 
     on_node(namespace, tmp_path, work)
 

@@ -261,7 +261,7 @@ def test_an_edit_by_somebody_else(tally: Metrics, publishing: Publishing) -> Non
     assert reading(tally, metrics.REPAIRS) == 1
 
 
-@feeds(metrics.MIRRORED, metrics.SYNCED, metrics.LEADS, metrics.POLICIES)
+@feeds(metrics.MIRRORED, metrics.SYNCED, metrics.LEADS, metrics.POLICIES, metrics.LAG_SECONDS)
 async def test_what_a_controller_holds(tally: Metrics) -> None:
     """Objects as they come and go, not as they were listed."""
     async with FakeApi() as api:
@@ -281,6 +281,7 @@ async def test_what_a_controller_holds(tally: Metrics) -> None:
             api.put(NETWORK_POLICIES, broken)
             await running.until("a bad policy", lambda: reading(tally, metrics.POLICIES, "rejected") == 1)
             assert reading(tally, metrics.POLICIES, "accepted") == 1
+            await running.until("a look at the loop", lambda: reading(tally, metrics.LAG_SECONDS, part="_count"))
 
 
 # --- completeness -----------------------------------------------------------------------------------------------------
@@ -289,6 +290,7 @@ ELSEWHERE: dict[Metric, tuple[str, str]] = {
     metrics.RECORDS: ("tests/flowlog/test_flowlog.py", 'counted(counts, "log_records_total"'),
     metrics.RECORDS_SUPPRESSED: ("tests/flowlog/test_flowlog.py", 'counted(counts, "log_records_suppressed_total"'),
     metrics.RECORDS_LOST: ("tests/flowlog/test_flowlog.py", "counted(counts, f'log_records_lost_total{{loss="),
+    metrics.AGENT_LAG_SECONDS: ("tests/agent/test_agent.py", "nodewall_agent_loop_lag_seconds_count"),
     metrics.REPORTS: ("e2e/test_metrics.py", "REPORTS"),
     metrics.EVENTS: ("tests/telemetry/test_events.py", "counted('nodewall_controller_events_total{outcome=\"done\"}'"),
     metrics.EVENTS_DROPPED: ("tests/telemetry/test_events.py", 'counted("nodewall_controller_events_dropped_total"'),

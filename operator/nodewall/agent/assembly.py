@@ -34,7 +34,7 @@ from nodewall.kube.http import Session, Target, connect
 from nodewall.kube.resource import NODE_RULE_SETS
 from nodewall.model.errors import NodewallError
 from nodewall.render import Strict
-from nodewall.telemetry import metrics, web
+from nodewall.telemetry import lag, metrics, web
 from nodewall.telemetry.metrics import Metrics, Outcome
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Agent:
                     ("lookout", self._lookout.run()),
                     ("watch", self._follow_api()),
                     ("flowlog", self._flowlog.run()),
+                    ("lag", lag.watch(partial(self._metrics.observe, metrics.AGENT_LAG_SECONDS))),
                 ):
                     tasks.create_task(work, name=name)
         except OSError as error:

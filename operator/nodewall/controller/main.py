@@ -45,7 +45,7 @@ from nodewall.kube.resource import Resource
 from nodewall.model.cluster import Pod
 from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
-from nodewall.telemetry import logs, metrics, web
+from nodewall.telemetry import lag, logs, metrics, web
 from nodewall.telemetry.events import Deduplication, EventWriter, Notice, Reason, Reporter, Severity, Subject
 from nodewall.telemetry.metrics import Acceptance, Metrics
 
@@ -225,6 +225,7 @@ class Controller:
             tasks.create_task(self._quarantine.run(self._loop.feed), name="quarantine")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
             tasks.create_task(self._garbage.run(self._loop.warmed), name="garbage")
+            tasks.create_task(lag.watch(partial(self._metrics.observe, metrics.LAG_SECONDS)), name="lag")
             await listing.watch(reflectors, lambda: self._loop.warm, self._turning.problems)
             self._metrics.set(metrics.SYNCED, 1)
             log.info("every input is listed", extra={"fields": {"nodes": len(self._store.state.nodes)}})

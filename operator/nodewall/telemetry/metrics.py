@@ -164,6 +164,9 @@ REMOVALS: Final = Counter("nodewall_controller_removals_total", "Rule sets remov
 OVERSIZED: Final = Gauge(
     "nodewall_controller_oversized_rule_sets", "Nodes kept on an older rule set: the new one is too large"
 )
+LAG_SECONDS: Final = Histogram(
+    "nodewall_controller_loop_lag_seconds", "How late a turn in the event loop came, ten times a second", _LOCAL_SECONDS
+)
 HELD: Final = Gauge(
     "nodewall_controller_held_rule_sets", "Nodes kept on an older rule set: the compiler fails on a policy of theirs"
 )
@@ -204,6 +207,9 @@ APPLIED_POLICIES: Final = Gauge("nodewall_agent_policies", "Policies in the appl
 APPLIED_RULES: Final = Gauge("nodewall_agent_rules", "Rules in the applied rule set")
 APPLIED_ADDRESSES: Final = Gauge("nodewall_agent_addresses", "Addresses in the applied rule set's groups")
 APPLIED_ELEMENTS: Final = Gauge("nodewall_agent_elements", "Elements of the sets and maps in the kernel's table")
+AGENT_LAG_SECONDS: Final = Histogram(
+    "nodewall_agent_loop_lag_seconds", "How late a turn in the event loop came, ten times a second", _LOCAL_SECONDS
+)
 DRIFTS: Final = Counter(
     "nodewall_agent_drift_repairs_total", "Times that somebody else changed the table and it was repaired"
 )
@@ -228,6 +234,7 @@ CONTROLLER: Final[tuple[Metric, ...]] = (
     REPAIRS,
     REMOVALS,
     OVERSIZED,
+    LAG_SECONDS,
     HELD,
     SET_ASIDE,
     COMPILER_FAILURES,
@@ -247,6 +254,7 @@ AGENT: Final[tuple[Metric, ...]] = (
     APPLIED_RULES,
     APPLIED_ADDRESSES,
     APPLIED_ELEMENTS,
+    AGENT_LAG_SECONDS,
     DRIFTS,
     REPORTS,
     RECORDS,
