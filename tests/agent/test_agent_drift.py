@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from e2e import netns
+from e2e.command import run
+from nodewall.agent.drift import Ears
+from nodewall.agent.kernel import Kernel
+from nodewall.agent.loop import Inbox
+from nodewall.agent.sentinel import Sentinel
+from nodewall.kube.clock import SystemClock
 from tests.agent.node import Node, on_node, until
+from tests.agent.others import OWNERS, Owner
 from tests.agent.rulesets import content
 from tests.agent.test_agent import in_force
-from tests.agent.test_drift import HANDS
+from tests.agent.test_drift import HANDS, WHOLE
 
 pytestmark = pytest.mark.kernel
 
@@ -54,35 +61,84 @@ def test_the_table_is_repaired_from_disk_while_the_api_server_is_away(namespace:
     on_node(namespace, tmp_path, work)
 
 
-IPTABLES = "*nat\n:KUBE-SERVICES - [0:0]\n-F KUBE-SERVICES\n-A KUBE-SERVICES -d 10.96.0.{n}/32 -j ACCEPT\nCOMMIT\n"
-NFTABLES = (
-    "add table ip kube-proxy; add chain ip kube-proxy services; flush chain ip kube-proxy services; "
-    "add rule ip kube-proxy services ip daddr 10.96.0.{n} accept"
-)
+ROUNDS = 15
 
 
-def test_other_owners_in_a_loop_neither_lose_a_rule_nor_are_listed(namespace: str, tmp_path: Path) -> None:
-    async def other(node: Node, number: int) -> None:
-        for command, text in (("iptables-restore -n", IPTABLES), ("nft -f -", NFTABLES)):
-            process = await asyncio.create_subprocess_exec(
-                *netns.argv(node.namespace), *command.split(), stdin=asyncio.subprocess.PIPE
-            )
-            await process.communicate(text.replace("{n}", str(number)).encode())
-            assert process.returncode == 0
+async def write(namespace: str, owner: Owner, number: int) -> None:
+    """One round of another owner."""
+    process = await asyncio.create_subprocess_exec(
+        *netns.argv(namespace), *owner.command.split(), stdin=asyncio.subprocess.PIPE
+    )
+    await process.communicate(owner.load(number).encode())
+    assert process.returncode == 0
 
+
+def listed(namespace: str) -> str:
+    return run([*netns.argv(namespace), "nft", "list", "ruleset"])
+
+
+def test_other_owners_in_a_loop_neither_lose_a_rule_nor_take_one(namespace: str, tmp_path: Path) -> None:
     async def work(node: Node) -> None:
         await settled(node)
-        for number in range(1, 31):
+        for number in range(1, ROUNDS):
             node.publish(content("10.0.2.1", f"10.0.3.{number}"))
-            await other(node, number)
+            await asyncio.gather(*(write(node.namespace, owner, number) for owner in OWNERS.values()))
         await until(node.applied, "the last rule set is applied")
-        assert "10.0.3.30" in node.table()
-        process = await asyncio.create_subprocess_exec(
-            *netns.argv(node.namespace), "nft", "list", "ruleset", stdout=asyncio.subprocess.PIPE
-        )
-        listed = (await process.communicate())[0].decode()
-        assert listed.count("10.96.0.30") == 2
+        assert f"10.0.3.{ROUNDS - 1}" in node.table()
+        everything = await asyncio.to_thread(listed, node.namespace)
+        for owner in OWNERS.values():
+            for kept in owner.keeps(ROUNDS - 1):
+                assert kept in everything
         assert node.condition("Degraded")["status"] == "False"
         assert "nodewall_agent_drift_repairs_total 0.0" in (await node.http("/metrics"))[1]
+        kinds = [line["fields"]["kind"] for line in node.log if line["message"] == "rule set applied"]
+        assert kinds.count("replace") == 1
 
     on_node(namespace, tmp_path, work)
+
+
+class Counted:
+    """A kernel whose listings are counted."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel, self.listings = kernel, 0
+
+    @property
+    def commits(self) -> int:
+        return self._kernel.commits
+
+    async def fingerprint(self) -> str:
+        self.listings += 1
+        return await self._kernel.fingerprint()
+
+    async def generation(self) -> int:
+        return await self._kernel.generation()
+
+
+@pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
+def test_whatever_others_do_to_their_tables_ours_is_not_listed(owner: Owner, namespace: str) -> None:
+    """But for the one listing of a quiet moment after our own last change."""
+
+    async def work() -> None:
+        kernel = await Kernel.open()
+        counted, inbox = Counted(kernel), Inbox()
+        sentinel = Sentinel(counted, inbox, SystemClock(), Ears)
+        async with asyncio.TaskGroup() as tasks:
+            guard = tasks.create_task(sentinel.run())
+            await kernel.apply(WHOLE)
+            sentinel.applied(None)
+            await until_listed(counted)
+            for number in range(ROUNDS):
+                await write(namespace, owner, number)
+            assert counted.listings == 1
+            assert inbox.take()[0] == []
+            await write(namespace, Owner("nft -f -", lambda _: "add chain inet nodewall x\n", lambda _: []), 0)
+            await until(lambda: inbox.take()[0], "but what is done to ours is heard", 1)
+            guard.cancel()
+        kernel.close()
+
+    netns.inside(namespace, lambda: asyncio.run(work()))
+
+
+async def until_listed(counted: Counted) -> None:
+    await until(lambda: counted.listings, "the listing of a quiet moment", 6)

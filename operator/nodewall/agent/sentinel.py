@@ -28,7 +28,10 @@ UNKNOWN = "somebody unknown"
 class Watched(Protocol):
     """The kernel, as far as it is watched."""
 
-    commits: int
+    @property
+    def commits(self) -> int:
+        """Transactions of ours."""
+        ...
 
     async def fingerprint(self) -> str:
         """A hash of what is in our table."""
