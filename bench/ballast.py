@@ -15,15 +15,15 @@ FIRST_HOST = 150
 """Number in the nodes' pod ranges from which on no real pod is."""
 
 
-def load(cluster: LocalCluster, policies: int) -> None:
+def load(cluster: LocalCluster, count: int) -> None:
     """Make them, and wait until the agents have them all in the kernel."""
     names = _names()
     for name in names:
         cluster.add_namespace(name, {"team": name})
     with ThreadPoolExecutor(max_workers=8) as several:
         list(several.map(lambda pod: _run(cluster, pod), pods(cluster)))
-        list(several.map(cluster.api.create, _policies(names, policies // NAMESPACES)))
-    until("the ballast is in force", lambda: _in_force(cluster, policies), within=60, every=0.5)
+        list(several.map(cluster.api.create, policies(count)))
+    until("the ballast is in force", lambda: _in_force(cluster, count), within=60, every=0.5)
 
 
 def pods(cluster: LocalCluster) -> Iterator[Pod]:
@@ -47,9 +47,10 @@ def _run(cluster: LocalCluster, pod: Pod) -> None:
     cluster.report_running(pod)
 
 
-def _policies(names: list[str], each: int) -> Iterator[Object]:
-    for name in names:
-        for number in range(each):
+def policies(count: int) -> Iterator[Object]:
+    """So many that ``load`` makes."""
+    for name in _names():
+        for number in range(count // NAMESPACES):
             peer = {
                 "namespaceSelector": {"matchLabels": {"team": name}},
                 "podSelector": _app(number + 1 + number // PODS),
@@ -63,8 +64,8 @@ def _app(number: int) -> Object:
     return {"matchLabels": {"app": f"app-{number % PODS}"}}
 
 
-def _in_force(cluster: LocalCluster, policies: int) -> bool:
+def _in_force(cluster: LocalCluster, count: int) -> bool:
     objects = cluster.api.list("nodewall.io/v1alpha1", "NodeRuleSet")
     named = {(ref["namespace"], ref["name"]) for each in objects for ref in each["spec"]["policies"]}
     applied = all(each["spec"]["digest"] == each.get("status", {}).get("appliedDigest") for each in objects)
-    return applied and len(named) >= policies
+    return applied and len(named) >= count

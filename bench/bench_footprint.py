@@ -1,49 +1,63 @@
 """What an agent takes while nothing happens, and while something happens ten times a second.
 
-A real agent in a cluster with 1,000 policies and 200 pods, half of them on its node. Each change is a pod of its node
-that gets another address, which is a new NodeRuleSet, a transaction in the kernel and a report.
+A real agent in a cluster with 100 policies and 200 pods, half of them on its node. Each change is a new NodeRuleSet, a
+transaction in the kernel and at most one report a second: a pod of the node gets another address, or a policy that
+selects one of them gets another port.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import cycle
 
 from bench import ballast, usage
 from bench.engine import installed
 from bench.measure import Result, Together, compared
 from bench.sightings import sightings
+from e2e.api import Object
 from e2e.cluster import Pod
 from e2e.local import LocalCluster
 
-POLICIES = 1_000
+POLICIES = 100
 WINDOWS, SECONDS = 3, 8
 RATE = 10
 ELSEWHERE = 20
 """Number in the node's pod range from which on no pod is."""
-NAMES = tuple(f"footprint.agent.{what}" for what in ("memory", "idle", "busy", "updates", "memory-after"))
+UNITS = {
+    "memory": "MB",
+    "idle": "cores",
+    "pods": "cores",
+    "pods.updates": "1/s",
+    "policies": "cores",
+    "policies.updates": "1/s",
+    "memory.after": "MB",
+}
+"""``updates`` are the NodeRuleSets that came to the agent: the controller may make one of several changes."""
 
 
 def benchmarks() -> Iterator[Together]:
-    yield Together(NAMES, _measure)
+    yield Together(tuple(f"footprint.agent.{what}" for what in UNITS), _measure)
 
 
-def _measure() -> Sequence[Result]:
+def _measure() -> Iterator[Result]:
     with installed() as installation, sightings(installation.cluster.api) as seen:
-        cluster = installation.cluster
-        node = cluster.nodes[0]
+        cluster, node = installation.cluster, installation.cluster.nodes[0]
         agent = installation.on("agent", node).process
         assert agent is not None
         ballast.load(cluster, POLICIES)
         own = agent.identity.pid
-        idle = [_share(own, lambda: time.sleep(SECONDS)) for _ in range(WINDOWS)]
-        memory = usage.megabytes(own)
-        coming = cycle(_moves([pod for pod in ballast.pods(cluster) if pod.node == node]))
-        before, begun = len(seen.times), time.monotonic()
-        busy = [_share(own, lambda: _change(cluster, coming)) for _ in range(WINDOWS)]
-        updates = [name for _, name in seen.times[before:]].count(node) / (time.monotonic() - begun)
-        values = [memory], idle, busy, [updates], [usage.megabytes(own)]
-        return [compared(*each) for each in zip(NAMES, ("MB", "cores", "cores", "1/s", "MB"), values, strict=True)]
+        found = {
+            "memory": [usage.megabytes(own)],
+            "idle": [_share(own, lambda: time.sleep(SECONDS)) for _ in range(WINDOWS)],
+        }
+        pods = [pod for pod in ballast.pods(cluster) if pod.node == node]
+        for what, changes in (("pods", _moves(cluster, pods)), ("policies", _edits(cluster, pods))):
+            before, begun, coming = len(seen.times), time.monotonic(), cycle(changes)
+            found[what] = [_share(own, lambda: _paced(coming)) for _ in range(WINDOWS)]  # noqa: B023 - called here
+            passed = time.monotonic() - begun
+            found[f"{what}.updates"] = [[name for _, name in seen.times[before:]].count(node) / passed]
+        found["memory.after"] = [usage.megabytes(own)]
+        yield from (compared(f"footprint.agent.{what}", unit, found[what]) for what, unit in UNITS.items())
 
 
 def _share(process: int, work: Callable[[], object]) -> float:
@@ -53,17 +67,38 @@ def _share(process: int, work: Callable[[], object]) -> float:
     return (usage.cpu_seconds(process) - before) / (time.monotonic() - begun)
 
 
-def _moves(pods: Sequence[Pod]) -> Iterator[Pod]:
-    """Each pod with another address, then each with its own again."""
+def _moves(cluster: LocalCluster, pods: Sequence[Pod]) -> Iterator[Callable[[], object]]:
+    """Each pod gets another address, then each its own again."""
     for number, pod in enumerate(pods):
         subnet = pod.addresses[0].rpartition(".")[0]
-        yield replace(pod, addresses=(f"{subnet}.{number + ELSEWHERE}",))
-    yield from pods
+        yield partial(_readdress, cluster, pod, f"{subnet}.{number + ELSEWHERE}")
+    for pod in pods:
+        yield partial(_readdress, cluster, pod, pod.addresses[0])
 
 
-def _change(cluster: LocalCluster, coming: Iterator[Pod]) -> None:
+def _edits(cluster: LocalCluster, pods: Sequence[Pod]) -> Iterator[Callable[[], object]]:
+    """The first policy of each pod speaks of another port, then of its own again."""
+    wanted = {(pod.namespace, pod.labels["app"]) for pod in pods}
+    policies = [each for each in ballast.policies(POLICIES) if _selected(each) in wanted]
+    for port in (7999, 8000):
+        for policy in policies:
+            (rule,) = policy["spec"]["ingress"]
+            changed = {"spec": {"ingress": [{**rule, "ports": [{"port": port}]}]}}
+            yield partial(cluster.api.patch, policy, changed)
+
+
+def _selected(policy: Object) -> tuple[str, str]:
+    return policy["metadata"]["namespace"], policy["spec"]["podSelector"]["matchLabels"]["app"]
+
+
+def _paced(coming: Iterator[Callable[[], object]]) -> None:
     begun = time.monotonic()
     for number in range(RATE * SECONDS):
         time.sleep(max(begun + number / RATE - time.monotonic(), 0))
-        cluster.report_running(next(coming))
+        next(coming)()
     time.sleep(max(begun + SECONDS - time.monotonic(), 0))
+
+
+def _readdress(cluster: LocalCluster, pod: Pod, address: str) -> None:
+    status = {"podIP": address, "podIPs": [{"ip": address}]}
+    cluster.api.patch(pod.reference, {"status": status}, subresource="status")

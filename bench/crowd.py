@@ -52,14 +52,20 @@ _DECODER = msgspec.json.Decoder(_Seen)
 
 def gather(plane: ControlPlane, nodes: int) -> None:
     """Start a process with so many agents beside the API server; they go with its instance."""
-    config = json.loads(plane.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = f"https://{ADDRESS}:{PORT}"
-    inside, log = plane.instance.state / "kubeconfig-crowd", plane.instance.log("crowd")
-    inside.write_text(json.dumps(config))
-    command = [*netns.argv(plane.namespace), sys.executable, "-m", "bench.crowd", str(inside), str(nodes)]
+    log = plane.instance.log("crowd")
+    command = [*netns.argv(plane.namespace), sys.executable, "-m", "bench.crowd", str(kubeconfig(plane)), str(nodes)]
     process = Process.start("crowd", command, log, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     plane.instance.add_process(process.identity)
     until("the simulated agents listen", lambda: READY in log.read_text(), within=60, every=0.2)
+
+
+def kubeconfig(plane: ControlPlane) -> Path:
+    """The administrator's, for a process in the API server's own network namespace."""
+    config = json.loads(plane.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"https://{ADDRESS}:{PORT}"
+    inside = plane.instance.state / "kubeconfig-beside"
+    inside.write_text(json.dumps(config))
+    return inside
 
 
 class Agent:
@@ -127,9 +133,9 @@ def _condition(kind: str, status: str, reason: str, message: str, generation: in
     return {**state, "observedGeneration": generation, "lastTransitionTime": _AT}
 
 
-async def main(kubeconfig: Path, nodes: int) -> None:
+async def main(config: Path, nodes: int) -> None:
     chance = Random(1)  # noqa: S311 - no secret depends on it
-    async with connect(credentials.from_kubeconfig(kubeconfig), user_agent="nodewall-crowd") as session:
+    async with connect(credentials.from_kubeconfig(config), user_agent="nodewall-crowd") as session:
         agents = [Agent(session, f"node-{number:05}") for number in range(nodes)]
         async with asyncio.TaskGroup() as tasks:
             for agent in agents:

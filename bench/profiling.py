@@ -1,0 +1,106 @@
+"""What the controller's time is made of: `python -m bench.profiling`, with cProfile, by the folder of the code.
+
+At 1,000 nodes with simulated agents: the start, and then a steady stream of pods that get other addresses. Shares only:
+the profile itself makes Python's part larger than it is.
+"""
+
+import os
+import pstats
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import crowd, populace
+from bench.bench_scale import SIZES
+from bench.clusters import cluster
+from bench.sightings import Sightings, sightings
+from bench.steady import steady
+from e2e import netns
+from e2e.components import Installation
+from e2e.controlplane import ControlPlane
+from e2e.instance import Instance
+from e2e.local import LocalCluster
+from e2e.processes import Process
+from e2e.waiting import until
+
+NODES = 1_000
+LINES = 25
+LISTED = "every input is listed"
+"""What the controller says then."""
+CALL = "import sys; from nodewall.cli import main; sys.exit(main(sys.argv[1:]))"
+PLACES = (
+    "nodewall/compile",
+    "nodewall/controller",
+    "nodewall/api",
+    "nodewall/kube",
+    "nodewall/model",
+    "aiohttp",
+    "kopf",
+)
+"""Folders by which time is told apart, the first that a file's path holds."""
+
+
+def main() -> None:
+    instance = Instance.from_environment("bench")
+    instance.claim()
+    try:
+        plane = ControlPlane.start(instance)
+        Installation.install(LocalCluster.start(plane, "routed", ("real",)))
+        state = cluster(SIZES[NODES], teams=False)
+        populace.settle(plane.api, state)
+        crowd.gather(plane, NODES)
+        with sightings(plane.api) as seen:
+            with _profiled(plane, seen, "start"):
+                pass
+            with _profiled(plane, seen, "restart and steady") as process:
+                pods, server = list(state.pods.values()), plane.processes["kube-apiserver"].identity.pid
+                for found in steady("steady", plane.api, process.identity.pid, server, pods):
+                    print(found)
+    finally:
+        instance.remove()
+
+
+@contextmanager
+def _profiled(plane: ControlPlane, seen: Sightings, title: str) -> Iterator[Process]:
+    """A controller with a profile, shown when it has ended; everything is published when this yields."""
+    instance = plane.instance
+    output, log = instance.state / f"{title}.profile", instance.log(title)
+    inside = crowd.kubeconfig(plane)
+    script = instance.state / "controller.py"
+    script.write_text(CALL)
+    arguments = ["controller", "--kubeconfig", str(inside)]
+    command = [
+        *netns.argv(plane.namespace),
+        sys.executable,
+        "-m",
+        "cProfile",
+        "-o",
+        str(output),
+        str(script),
+        *arguments,
+    ]
+    process = Process.start(title, command, log, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    instance.add_process(process.identity)
+    until("it has begun", lambda: LISTED in log.read_text(), within=60, every=0.2)
+    until("everything is reported", lambda: len(seen.reported) >= NODES, within=120, every=0.2)
+    yield process
+    process.end(grace=30)
+    _show(title, output)
+
+
+def _show(title: str, output: Path) -> None:
+    print(f"\n== {title}")
+    stats = pstats.Stats(str(output))
+    stats.sort_stats("tottime").print_stats(LINES)
+    shares: Counter[str] = Counter()
+    for (file, _, _), (_, _, own, *_) in stats.stats.items():  # type: ignore[attr-defined]
+        shares[next((place for place in PLACES if place in file), "built in" if file == "~" else "others")] += own
+    whole = sum(shares.values())
+    for place, own in shares.most_common():
+        print(f"{place:24} {own:6.2f} s {100 * own / whole:5.1f} %")
+
+
+if __name__ == "__main__":
+    main()
