@@ -21,9 +21,10 @@ from e2e.hostpods import HostPods
 from e2e.instance import Instance
 from e2e.local import LocalCluster
 from e2e.oci import ContainerRuntime
-from e2e.policies import INGRESS, deny
+from e2e.policies import INGRESS, deny, ingress, port
 from e2e.probe import tcp
 from e2e.table import Table, await_table
+from e2e.watching import watched
 
 DOCUMENT = (ROOT / "docs/install.md").read_text()
 PORTS = (tcp(80),)
@@ -144,6 +145,39 @@ def test_installed_removed_and_installed_again(own: LocalCluster, shop: Scene) -
     do(own, commands("install"))
     shop.apply(deny("shop", INGRESS))
     await_table(own.prober, everything(shop).closed())
+
+
+def older() -> str:
+    """The workloads of a version that had another setting each, and definitions without the newest kind."""
+    found = []
+    for file in sorted((ROOT / "manifests").glob("*.yaml")):
+        found += [each for each in yaml.safe_load_all(file.read_text()) if "peergroups" not in each["metadata"]["name"]]
+    for each in found:
+        if each["kind"] in ("DaemonSet", "Deployment"):
+            container = each["spec"]["template"]["spec"]["containers"][0]
+            container["env"] = [*container["env"], {"name": "NODEWALL_LOG_LEVEL", "value": "debug"}]
+    return yaml.safe_dump_all(found)
+
+
+def test_an_upgrade_opens_nothing_and_closes_nothing(own: LocalCluster, shop: Scene) -> None:
+    """New connections are judged right all the while, by nodes on which everything of ours is replaced."""
+    own.kubectl("apply", "-f", "-", given=older())
+    do(own, commands("upgrade")[1:])
+    shop.apply(ingress("shop", "one", {"from": [{"podSelector": {}}], "ports": [*port(80), *port(90)]}))
+    await_table(own.prober, Table.of(shop.endpoints(), (tcp(80), tcp(81))).closed().opened(port=tcp(80)))
+    table = Table.of(shop.endpoints(), (tcp(90), tcp(91))).closed().opened(port=tcp(90))
+    before = {each["metadata"]["uid"] for each in own.api.list("v1", "Pod", "nodewall-system")}
+    assert len(before) == 4
+    with watched(own, table) as tally:
+        do(own, commands("upgrade"))
+    assert tally.wrong == {}
+    assert tally.rounds >= 5
+    after = {each["metadata"]["uid"] for each in own.api.list("v1", "Pod", "nodewall-system")}
+    assert len(after) == 4
+    assert not before & after
+    shop.apply(deny("shop", INGRESS))
+    shop.delete(ingress("shop", "one"))
+    await_table(own.prober, Table.of(shop.endpoints(), (tcp(80), tcp(81))).closed())
 
 
 def test_the_agents_are_gone_before_their_tables_are_removed(own: LocalCluster, shop: Scene) -> None:

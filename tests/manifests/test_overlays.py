@@ -1,6 +1,8 @@
 """overlays/: what each changes, and nothing else, down to what the process is told by it."""
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from e2e import binaries
 from e2e.command import run
 from e2e.controlplane import ControlPlane
 from e2e.manifests import container_of
+from nodewall import __version__
 from nodewall.agent import options as agent
 from nodewall.agent.options import Established
 from nodewall.controller import options as controller
@@ -20,6 +23,7 @@ from nodewall.render import NewPodPolicy
 from tests.manifests.documents import CRDS, MANIFESTS, ROOT, documents
 
 OVERLAYS = ROOT / "overlays"
+INSTALL = (ROOT / "docs/install.md").read_text()
 AGENT, CONTROLLER = ("DaemonSet", "nodewall-agent"), ("Deployment", "nodewall-controller")
 CHANGES: dict[str, tuple[tuple[str, str], str, Any]] = {
     "deny-log-off": (CONTROLLER, "log_default", LogWish.NONE),
@@ -85,6 +89,23 @@ def test_an_overlay_changes_one_option_of_one_process(
     was = base[changed]["spec"]["template"]["spec"]["containers"][0].pop("env")
     assert base[changed] == result[changed], "the environment is all that differs"
     assert [each for each in env if each in was] == was
+
+
+def test_the_documents_own_overlay_is_one(kubectl: str, tmp_path: Path) -> None:
+    """Of docs/install.md, in the place that it names."""
+    (text,) = re.findall(r"^```yaml\n# overlays/ours/kustomization.yaml\n(.*?)^```$", INSTALL, re.MULTILINE | re.DOTALL)
+    for folder in (MANIFESTS, CRDS):
+        shutil.copytree(folder, tmp_path / folder.name, symlinks=True)
+    ours = tmp_path / "overlays/ours"
+    ours.mkdir(parents=True)
+    (ours / "kustomization.yaml").write_text(text)
+    base, result = built(kubectl, MANIFESTS), built(kubectl, ours)
+    assert {key for key in base if base[key] != result[key]} == {AGENT, CONTROLLER}
+    chosen = told(result[AGENT])
+    assert (chosen.established, chosen.new_pods) == (Established.STRICT, NewPodPolicy.REJECT)
+    for workload in (AGENT, CONTROLLER):
+        (container,) = result[workload]["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == f"registry.example/nodewall:{__version__}"
 
 
 @pytest.mark.e2e

@@ -1,5 +1,6 @@
 """What a cluster operator reads before applying manifests/, as statements."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ BUILT_IN_GROUPS = {
 }
 WORKLOADS = [("Deployment", "nodewall-controller"), ("DaemonSet", "nodewall-agent")]
 READ = {"get", "list", "watch"}
+MEASURED = {"scale.start.1000", "footprint.agent"}
+"""Of bench/."""
 
 
 def test_the_crds_come_first_and_each_has_one_home() -> None:
@@ -33,9 +36,7 @@ def test_the_crds_come_first_and_each_has_one_home() -> None:
 
 
 def test_nothing_but_manifests_is_in_the_folder() -> None:
-    """kubectl would read a kustomization.yaml as an object without a name, and fail; a Kustomization and folders it passes
-    by.
-    """
+    """kubectl would read a kustomization.yaml as an object without a name, and fail; all this it passes by."""
     others = [file.name for file in MANIFESTS.iterdir() if file.suffix != ".yaml" or file.is_dir()]
     assert sorted(others) == ["Kustomization", "monitoring"]
     assert not list(MANIFESTS.glob("kustomiz*"))
@@ -98,6 +99,45 @@ def test_two_controllers_on_two_nodes_and_never_a_third() -> None:
     affinity = pod_spec("Deployment", "nodewall-controller")["affinity"]
     (apart,) = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert (apart["topologyKey"], apart["labelSelector"]) == ("kubernetes.io/hostname", deployment["selector"])
+
+
+def test_the_controller_is_scheduled_first_and_where_a_new_cluster_lets_it() -> None:
+    spec = pod_spec("Deployment", "nodewall-controller")
+    assert spec["priorityClassName"] == "system-cluster-critical"
+    assert {each["key"] for each in spec["tolerations"]} == {
+        "node-role.kubernetes.io/control-plane",
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/network-unavailable",
+        "node.cloudprovider.kubernetes.io/uninitialized",
+    }
+
+
+def test_agents_are_updated_a_few_at_a_time() -> None:
+    """Never two at once on a node: both would want its ports, and repair each other's table."""
+    strategy = the("DaemonSet", "nodewall-agent")["spec"]["updateStrategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}}
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_what_it_needs_is_requested_and_measured(kind: str, name: str) -> None:
+    (container,) = pod_spec(kind, name)["containers"]
+    assert container["resources"].keys() == {"requests"}
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    (file,) = {each.file for each in documents() if (each.kind, each.name) == (kind, name)}
+    comment, _, _ = file.read_text().partition("        resources:")
+    (measured,) = re.findall(r"# Measured [^:]+\(make bench, ([a-z0-9.]+)\)", comment)
+    (most,) = re.findall(r"\b(\d+) MB (?:at most|under)", comment)
+    assert int(most) <= int(container["resources"]["requests"]["memory"].removesuffix("Mi"))
+    assert measured in MEASURED
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_a_half_that_hangs_is_started_again_and_one_that_is_not_ready_says_so(kind: str, name: str) -> None:
+    (container,) = pod_spec(kind, name)["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    patience = container["livenessProbe"]["failureThreshold"] * container["livenessProbe"]["periodSeconds"]
+    assert patience >= 60, "a busy node is no reason to start it again"
 
 
 def test_one_controller_at_a_time_is_evicted() -> None:
