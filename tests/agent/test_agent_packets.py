@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,5 +206,76 @@ def test_an_idle_udp_flow_that_is_no_longer_allowed(
             except TimeoutError:
                 data = b""
             assert data == (b"" if ends else b"after")
+
+    with_pods(namespace, tmp_path, work)
+
+
+def again(names: dict[str, str], target: str, family: int, port: int) -> str:
+    """What a connection of that very source port meets, whose predecessor's entry may still be there."""
+
+    def attempt() -> str:
+        with socket.socket(FAMILIES[family], socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.settimeout(0.5)
+            sock.bind((address("client", family), port))
+            try:
+                sock.connect((address(target, family), PORT))
+            except TimeoutError:
+                return "silence"
+            return "open"
+
+    return netns.inside(names["client"], attempt)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("established", ENDS)
+def test_a_reused_pair_of_ports_is_another_connection(
+    established: str, family: int, namespace: str, tmp_path: Path
+) -> None:
+    """However the predecessor ended, in both modes; where it is still allowed it opens."""
+
+    async def work(node: Node, names: dict[str, str]) -> None:
+        servers = [server(names, pod, family) for pod in ("open", "shut")]
+        node.publish(rules(*EVERYBODY))
+        await node.start(f"--established={established}")
+        await until(node.applied, "the first rule set is applied")
+        for pod, port in (("open", 40001), ("shut", 40002)):
+            assert again(names, pod, family, port) == "open"
+        node.publish(rules(*EVERYBODY, clients=False))
+        await until(node.applied, "the stricter rule set is applied")
+        for _ in range(2):
+            assert again(names, "open", family, 40001) == "silence"
+            assert again(names, "shut", family, 40002) == "open"
+        node.publish(rules(*EVERYBODY))
+        await until(node.applied, "the first rule set is back")
+        assert again(names, "open", family, 40001) == "open"
+        for each in servers:
+            each.close()
+
+    with_pods(namespace, tmp_path, work)
+
+
+@pytest.mark.parametrize("established", ENDS)
+def test_an_idle_udp_flow_that_is_still_allowed_goes_on(established: str, namespace: str, tmp_path: Path) -> None:
+    """In both directions, over three changes that made something else stricter."""
+
+    async def work(node: Node, names: dict[str, str]) -> None:
+        node.publish(rules(*EVERYBODY))
+        await node.start(f"--established={established}")
+        await until(node.applied, "the first rule set is applied")
+        receiver = netns.inside(names["shut"], lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sender = netns.inside(names["client"], lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        with receiver, sender:
+            receiver.bind((address("shut", 4), PORT))
+            for each in (receiver, sender):
+                each.settimeout(1)
+            for clients in (True, False, True, False):
+                node.publish(rules(*EVERYBODY, clients=clients))
+                await until(node.applied, "the next rule set is applied")
+                sender.sendto(b"ask", (address("shut", 4), PORT))
+                _, source = receiver.recvfrom(64)
+                receiver.sendto(b"answer", source)
+                assert sender.recv(64) == b"answer"
 
     with_pods(namespace, tmp_path, work)

@@ -71,3 +71,44 @@ def test_a_restart_knows_the_links_at_once(namespace: str, tmp_path: Path) -> No
             await asyncio.sleep(0.1)
 
     on_node(namespace, tmp_path, work)
+
+
+WAYS_AROUND = {
+    "kube-proxy in IPVS mode": (
+        ("link add kube-ipvs0 type bridge",),
+        ("link del kube-ipvs0",),
+        "10.0.3.5",
+        "ip link delete kube-ipvs0",
+    ),
+    "a pod on the uplink, as behind macvlan or ipvlan": (
+        ("route replace 192.168.0.77/32 dev eth0",),
+        ("route replace 192.168.0.77/32 dev veth1",),
+        "192.168.0.77",
+        "ip -d link show eth0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("come", "go", "pod", "command"), WAYS_AROUND.values(), ids=WAYS_AROUND)
+def test_a_way_around_is_seen_as_long_as_it_is_there(
+    come: tuple[str, ...], go: tuple[str, ...], pod: str, command: str, namespace: str, tmp_path: Path
+) -> None:
+    """Real links. What a node with macvlan or ipvlan looks like from outside of its pods: their kinds are told by a
+    row of ``test_bypass``, since not every kernel has them.
+    """
+    netns.batch(namespace, NODE)
+
+    async def work(node: Node) -> None:
+        netns.batch(namespace, ("route add 192.168.0.77/32 dev veth1",))
+        node.publish(content("10.0.2.1", pods=(pod,)))
+        await node.start("--pod-cidrs=10.0.3.0/24,192.168.0.0/24,fd00:1::/64")
+        await until(node.applied, "the rule set is applied")
+        await until(lambda: node.condition("Degraded").get("status") == "False", "nothing is wrong")
+        netns.batch(namespace, come)
+        await until(lambda: node.condition("Degraded").get("reason") == "Bypass", "it is found", 5)
+        assert command in node.condition("Degraded")["message"]
+        assert node.condition("Applied")["status"] == "True"
+        netns.batch(namespace, go)
+        await until(lambda: node.condition("Degraded")["status"] == "False", "it is mended", 5)
+
+    on_node(namespace, tmp_path, work)

@@ -90,6 +90,32 @@ def test_an_agent_that_is_killed_at_any_instant(times: int, namespace: str, tmp_
     check(judged(namespace, tmp_path, work), 100)
 
 
+@pytest.mark.parametrize("seconds", [2, pytest.param(600, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGTERM], ids=["frozen", "stopped"])
+def test_an_agent_that_is_away_for_long(how: signal.Signals, seconds: int, namespace: str, tmp_path: Path) -> None:
+    """The table goes on by itself; what was missed comes in one step."""
+
+    async def work(node: Node, cluster: Cluster) -> None:
+        assert node.process
+        if how is signal.SIGTERM:
+            await node.stop()
+        else:
+            node.process.send_signal(how)
+        for _ in range(40):
+            cluster.step()
+            node.publish(cluster.content())
+            await asyncio.sleep(seconds / 40)
+        assert not node.applied()
+        if how is signal.SIGTERM:
+            await node.start()
+        else:
+            node.process.send_signal(signal.SIGCONT)
+        await until(node.applied, "the last change is applied", 45)
+        await change(node, cluster, 3)
+
+    check(judged(namespace, tmp_path, work), 50)
+
+
 OLD_LAYOUT = """
 delete table inet nodewall
 table inet nodewall {

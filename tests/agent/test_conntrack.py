@@ -56,6 +56,15 @@ def test_all_connections_of_the_address_go_and_no_other(namespace: str) -> None:
     assert netns.inside(namespace, lambda: conntrack.remove(gone)) == 0
 
 
+def test_connections_of_every_zone_go(namespace: str) -> None:
+    """A CNI plugin may sort them into zones; an entry is only found by its zone."""
+    connect(namespace, FROM[0], FROM[1], 1000)
+    connect(namespace, FROM[0], FROM[1], 1000, "--zone", "5")
+    connect(namespace, NEIGHBOUR[0], NEIGHBOUR[1], 1000, "--zone", "5")
+    assert netns.inside(namespace, lambda: conntrack.remove([Address("10.0.1.1")])) == 2
+    assert entries(namespace) == {NEIGHBOUR}
+
+
 def test_the_kernel_filters_the_dump(namespace: str) -> None:
     """Otherwise every departed pod would cost a copy of the node's whole connection table."""
     fill(namespace)
