@@ -36,6 +36,7 @@ def test_a_rule_set_in_force() -> None:
         "policies": 1,
         "rules": 2,
         "addresses": 2,
+        "appliedGroups": None,
     }
     assert [(each["type"], each["status"], each["reason"]) for each in conditions] == [
         ("Applied", "True", "Applied"),

@@ -2,19 +2,20 @@
 """What is written when, for what the compiler says: with a compiler and an API that the test plays itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
+from nodewall.controller.groups import Groups
 from nodewall.controller.loop import HANDS, Loop
 from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher, Result
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace
 from nodewall.kube.errors import Call, InvalidError, RefusedError, UnreachableError
 from nodewall.model.cluster import Node
-from nodewall.model.ruleset import AddressGroup, NodeRuleSet
+from nodewall.model.ruleset import AddressGroup, GroupPart, NodeRuleSet
 from tests.controller.running import until
 from tests.kube.mirroring import QuickClock
 
@@ -37,6 +38,13 @@ class Compiler:
         self.batches.append(list(changes))
         yield
         return dict(self.dirty)
+
+    def parts(self) -> Iterator[GroupPart]:
+        return iter(())
+
+    @property
+    def shared(self) -> dict[str, int]:
+        return {}
 
     def ruleset(self, node: str) -> NodeRuleSet:
         self.made.append(node)
@@ -76,6 +84,16 @@ class Api:
 
     async def remove(self, name: str, uid: str) -> None:
         self.written.append((name, "removed"))
+
+
+class Unused:
+    """No test here has a shared group."""
+
+    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+        raise AssertionError(name)
+
+    async def remove(self, name: str, uid: str) -> None:
+        raise AssertionError(name)
 
 
 @dataclass
@@ -124,7 +142,7 @@ def encode(rule_set: NodeRuleSet) -> Encoded:
 async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
     """The loop at work on these nodes, each published as "" before."""
     compiler, api, watcher = Compiler(), Api(), Watcher()
-    publisher = Publisher(api, encode, lambda: True)
+    publisher = Publisher(api, encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
     loop = Loop(compiler, publisher, watcher, QuickClock(), pace)
     for name in nodes:
         publisher.saw(name, Published("uid", "", "u1"))

@@ -33,6 +33,7 @@ from nodewall.kube.resource import (
     NETWORK_POLICIES,
     NODE_RULE_SETS,
     NODES,
+    PEER_GROUPS,
     PODS,
     SERVICES,
     Resource,
@@ -55,6 +56,7 @@ KINDS = {
     EXTENDED_NETWORK_POLICIES: "ExtendedNetworkPolicy",
     CLUSTER_EXTENDED_NETWORK_POLICIES: "ClusterExtendedNetworkPolicy",
     NODE_RULE_SETS: "NodeRuleSet",
+    PEER_GROUPS: "PeerGroup",
 }
 
 

@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nodewall.compile import compile_all
+from nodewall.compile import Compiler, Settings, compile_all
 from nodewall.model.cluster import ClusterState
 from nodewall.model.ruleset import NodeRuleSet
 from tests.property.questions import allowed, flows, readable
@@ -11,6 +11,8 @@ from tests.property.reading import passes
 from tests.property.strategies import clusters, traffics
 from tests.property.tally import JUDGED
 from tests.truth.flows import Flow, nodes_on_the_way
+from tests.truth.nodes import changes
+from tests.truth.wire import all_received
 
 
 def _enforced(state: ClusterState, rulesets: dict[str, NodeRuleSet], flow: Flow) -> bool:
@@ -23,7 +25,19 @@ def _enforced(state: ClusterState, rulesets: dict[str, NodeRuleSet], flow: Flow)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(state=clusters(), data=st.data())
 def test_compiled_rule_sets_mean_what_the_policies_say(state: ClusterState, data: st.DataObject) -> None:
-    rulesets = compile_all(state)
+    _agree(state, compile_all(state), data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(state=clusters(), data=st.data())
+def test_with_every_group_apart_they_mean_the_same(state: ClusterState, data: st.DataObject) -> None:
+    """Written by the incremental compiler as rule sets and PeerGroups, and read as an agent does."""
+    compiler = Compiler(Settings(share_above=0))
+    compiler.apply(changes(ClusterState(), state))
+    _agree(state, dict(all_received(compiler)), data)
+
+
+def _agree(state: ClusterState, rulesets: dict[str, NodeRuleSet], data: st.DataObject) -> None:
     sent = data.draw(st.lists(traffics(state), min_size=1, max_size=4, unique=True))
     for flow in flows(state, sent):
         JUDGED.update({"packets by compiled rule sets": 1})

@@ -51,7 +51,7 @@ def test_the_kernel_judges_as_the_evaluator_reads_for_hours(
 def _judge(cluster: Nodes, state: ClusterState, data: st.DataObject) -> None:
     sent = data.draw(st.lists(traffics(state), min_size=3, max_size=8, unique=True))
     table = data.draw(st.sampled_from(_TABLES))
-    cluster.program(state, table)
+    cluster.program(state, table, share=data.draw(st.booleans()))
     probed = [
         flow
         for flow in flows(state, sent)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from nodewall.api.ruleset import decode, document
 from nodewall.compile import Change, Compiler, Input
+from nodewall.compile import Settings as Choice
 from nodewall.model.cluster import ClusterState, Phase, Pod
 from nodewall.render import Settings, Transaction, render, replace
 from tests.kernel.checker import Checker, Outcome
 from tests.kernel.packets import Packet
 from tests.truth.flows import Flow, nodes_on_the_way
+from tests.truth.wire import all_received
 
 _SETTINGS = Settings()
 
@@ -26,12 +27,14 @@ class Nodes:
         self._checkers = checkers
         self.judged = 0
 
-    def program(self, state: ClusterState, settings: Settings = _SETTINGS) -> None:
-        """Compile as the controller does, publish, read, render and load what every node of ``state`` needs."""
-        compiler = Compiler()
+    def program(self, state: ClusterState, settings: Settings = _SETTINGS, *, share: bool = False) -> None:
+        """Compile as the controller does, publish, read, render and load what every node of ``state`` needs.
+
+        ``share``: each group is held apart from the rule sets.
+        """
+        compiler = Compiler(Choice(share_above=0 if share else None))
         compiler.apply(changes(ClusterState(), state))
-        for name in state.nodes:
-            received = decode(document(compiler.ruleset(name)))
+        for name, received in all_received(compiler).items():
             self.change(state, name, replace(render(received, settings)))
 
     def change(self, state: ClusterState, name: str, change: Transaction | None) -> None:

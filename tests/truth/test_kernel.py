@@ -15,11 +15,13 @@ from tests.truth.reading import state_of
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings(fold_from=0)], ids=["rules", "folded"])
+@pytest.mark.parametrize(
+    ("settings", "share"), [(Settings(), False), (Settings(fold_from=0), True)], ids=["rules", "folded-and-shared"]
+)
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_kernel_agrees_with_the_table(case: Case, settings: Settings, cluster: Nodes) -> None:
+def test_kernel_agrees_with_the_table(case: Case, settings: Settings, share: bool, cluster: Nodes) -> None:
     state = state_of(case)
-    cluster.program(state, settings)
+    cluster.program(state, settings, share=share)
     sent = [(probe, flow) for probe in case.parsed_probes() for flow in flows_of(state, probe)]
     got: dict[Probe, list[bool]] = defaultdict(list)
     for (probe, _), verdict in zip(sent, cluster.verdicts(state, [flow for _, flow in sent]), strict=True):

@@ -14,18 +14,19 @@ from nodewall.agent.decide import RuleSet
 from nodewall.agent.drift import Ears
 from nodewall.agent.flowlog import Flowlog, Place
 from nodewall.agent.flowlog_output import Output
+from nodewall.agent.grouping import Shelf
 from nodewall.agent.kernel import Kernel
 from nodewall.agent.listen import Followers, Keeper, Listening
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.options import Established, Options
 from nodewall.agent.programming import Programming
-from nodewall.agent.reading import reader
+from nodewall.agent.reading import reader, saved_reader
 from nodewall.agent.report import Reporter, Status
 from nodewall.agent.saved import Saved
 from nodewall.agent.sentinel import Sentinel
 from nodewall.agent.setup import Links, Setup
 from nodewall.agent.surroundings import Lookout
-from nodewall.agent.watch import reflector
+from nodewall.agent.watch import group_reflector, reflector
 from nodewall.kube import credentials
 from nodewall.kube.clock import Clock, backoff
 from nodewall.kube.credentials import Credentials
@@ -121,7 +122,7 @@ class Agent:
         """The last good rule set, when it is still good."""
         try:
             source = self._saved.load()
-            return self._read(source) if source else None
+            return saved_reader(self._options.node)(source) if source else None
         except (OSError, NodewallError) as error:
             log.warning("the saved rule set cannot be used", extra={"fields": {"error": str(error)}})
             return None
@@ -140,7 +141,15 @@ class Agent:
         async with connect(found, user_agent=f"nodewall-agent/{__version__}") as session:
             self._session = session
             mirror = reflector(session, self._options.node, self._inbox, self._metrics, self._seen)
-            await mirror.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(mirror.run(), name="rule set")
+                tasks.create_task(self._follow_groups(session), name="groups")
+        raise AssertionError("a mirror ends only when it is cancelled")
+
+    async def _follow_groups(self, session: Session) -> NoReturn:
+        """Once a rule set names groups that are held apart: small clusters have none."""
+        await self._inbox.needed.wait()
+        await group_reflector(session, Shelf(self._inbox.knows), self._metrics).run()
 
     async def _find_credentials(self) -> Credentials:
         """Raises NodewallError for another node's name: its table would be in force here, and our report refused."""

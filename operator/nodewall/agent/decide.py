@@ -3,6 +3,7 @@
 ::
 
     read, absent, unusable   a NodeRuleSet came, is gone, cannot be used
+    awaiting                 a NodeRuleSet came before its groups
     drifted, uncertain       somebody else wrote to the table, or may have
     set_up                   tables are drawn in another way from now on
     found                    something around the table weakens it
@@ -63,6 +64,7 @@ class Reason(StrEnum):
     KERNEL_REFUSED = "KernelRefused"
     KERNEL_UNAVAILABLE = "KernelUnavailable"
     HEALTHY = "Healthy"
+    GROUPS_AWAITED = "WaitingForGroups"
     UNUSABLE = "RuleSetUnusable"
     MISSING = "RuleSetMissing"
     RESTORED = "RuleSetRestored"
@@ -84,7 +86,9 @@ class Finding:
 class RuleSet:
     """One NodeRuleSet, decoded and checked. ``source`` is its JSON, as it came.
 
-    Equal identity, generation and digest mean equal content: comparing 100,000 addresses each time would be waste.
+    Equal identity, generation and digest mean equal content: comparing 100,000 addresses each time would be waste. Of
+    the groups that are held apart ``members`` says the same; ``parts`` is their JSON, ``groups`` the revision of all of
+    them, and ``report_within`` how many seconds a report about a newer revision may take.
     """
 
     uid: str
@@ -92,6 +96,14 @@ class RuleSet:
     digest: str
     content: NodeRuleSet = field(compare=False, repr=False)
     source: bytes = field(default=b"", compare=False, repr=False)
+    members: str = ""
+    groups: int = field(default=0, compare=False)
+    report_within: int = field(default=0, compare=False)
+    parts: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+
+    def differs_in_members_only(self, other: "RuleSet") -> bool:
+        """Whether nothing but members of groups that are held apart is another."""
+        return self != other and self == replace(other, members=self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,7 @@ class State:
     our own doing; None until the first apply of this run. ``observed``: the newest NodeRuleSet that was looked at.
     ``suspect``: the kernel may hold something else, so the next apply is a full replace. ``trouble``: why the newest
     NodeRuleSet is not wanted. ``refusal``: why ``wanted`` is not applied; no new try before ``retry_at``. ``findings``:
-    what weakens the table from outside.
+    what weakens the table from outside. ``groups``: the revision of the PeerGroups that ``wanted`` was looked at with.
     """
 
     setup: Setup = DEFAULTS
@@ -155,6 +167,7 @@ class State:
     retry_at: Seconds = 0.0
     drift: Drift | None = None
     findings: tuple[Finding, ...] = ()
+    groups: int = 0
 
     @property
     def guarding(self) -> bool:
@@ -205,6 +218,8 @@ def _is_from_the_past(state: State, ruleset: RuleSet) -> bool:
         return False
     if state.held and ruleset == newest:
         return True  # the same event again
+    if ruleset.differs_in_members_only(newest):
+        return ruleset.groups < newest.groups
     return ruleset.generation < newest.generation and ruleset.digest != newest.digest
 
 
@@ -219,9 +234,10 @@ def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
 
 def _want(state: State, ruleset: RuleSet) -> State:
     state = found(state, Reason.UNGUARDED, unguarded(state.setup, ruleset.content))
+    state = replace(state, groups=ruleset.groups, held=None)
     if state.wanted == ruleset:
-        return replace(state, held=None)
-    return replace(state, wanted=ruleset, held=None, refusal=None, failures=0, retry_at=0.0)
+        return replace(state, wanted=ruleset)
+    return replace(state, wanted=ruleset, refusal=None, failures=0, retry_at=0.0)
 
 
 def set_up(state: State, setup: Setup) -> State:
@@ -250,6 +266,12 @@ def absent(state: State) -> State:
 def unusable(state: State, observed: Observed, why: str) -> State:
     """A NodeRuleSet came that cannot be used."""
     trouble = Finding(Reason.UNUSABLE, f"{why}; {_meanwhile(state)}")
+    return replace(state, observed=observed, held=None, trouble=trouble)
+
+
+def awaiting(state: State, observed: Observed, why: str) -> State:
+    """A NodeRuleSet came, and a group that it names has not come yet. What is in force stays, with its members."""
+    trouble = Finding(Reason.GROUPS_AWAITED, f"{why}; {_meanwhile(state)}")
     return replace(state, observed=observed, held=None, trouble=trouble)
 
 
@@ -347,7 +369,9 @@ def _judging_anew(state: State, ruleset: RuleSet) -> Setup:
 
 
 def succeeded(state: State, target: Target, at: str) -> State:
-    """``target`` is in force. ``at`` is RFC 3339 text."""
+    """``target`` is in force. ``at`` is RFC 3339 text: of the rule set, not of each member of its groups."""
+    if state.applied and target.ruleset.differs_in_members_only(state.applied.ruleset):
+        at = state.applied_at
     return replace(
         state,
         setup=replace(state.setup, strict=target.settings.strict),

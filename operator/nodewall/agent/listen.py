@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from nodewall.agent import decide
 from nodewall.agent.counts import count
-from nodewall.agent.decide import Finding, Kind, Reason, State, Target
+from nodewall.agent.decide import Finding, Kind, Reason, RuleSet, State, Target
 from nodewall.agent.loop import Inbox
+from nodewall.agent.reading import to_save
 from nodewall.agent.report import weaknesses
 from nodewall.agent.saved import Saved
 from nodewall.agent.wall import Wall
@@ -106,16 +107,19 @@ class Keeper:
     """Writes the newest applied NodeRuleSet to disk, off the loop, at most once per second."""
 
     PAUSE = 1.0
+    SHARED_PAUSE = 10.0
+    """With groups that are held apart: many nodes share them because they are big, and each pod changes them."""
 
     def __init__(self, saved: Saved, inbox: Inbox, clock: Clock) -> None:
         self._saved, self._inbox, self._clock = saved, inbox, clock
-        self._newest: bytes = b""
+        self._newest: RuleSet | None = None
         self._news = asyncio.Event()
 
     def keep(self, target: Target) -> None:
         """To be written soon. What has no source is only a step on the way."""
-        if target.ruleset.source and target.ruleset.source != self._newest:
-            self._newest = target.ruleset.source
+        new, old = target.ruleset, self._newest
+        if new.source and (old is None or (new.source, new.parts) != (old.source, old.parts)):
+            self._newest = new
             self._news.set()
 
     async def run(self) -> NoReturn:
@@ -123,12 +127,13 @@ class Keeper:
         while True:
             await self._news.wait()
             self._news.clear()
-            self._tell(await self._store(self._newest))
-            await self._clock.sleep(self.PAUSE)
+            if self._newest:
+                self._tell(await self._store(self._newest))
+            await self._clock.sleep(self.SHARED_PAUSE if self._newest and self._newest.parts else self.PAUSE)
 
-    async def _store(self, content: bytes) -> list[str]:
+    async def _store(self, ruleset: RuleSet) -> list[str]:
         try:
-            await asyncio.to_thread(self._saved.store, content)
+            await asyncio.to_thread(lambda: self._saved.store(to_save(ruleset)))
         except OSError as error:
             return [f"the rule set cannot be saved for a reboot without API server: {error}"]
         return []

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from nodewall.agent import decide
 from nodewall.agent.decide import Adopt, Apply, Finding, Kind, Observed, Reason, RuleSet, State, Step, Target
+from nodewall.agent.grouping import AwaitedError, Gathering, Known
 from nodewall.agent.kernel import KernelError, KernelUnavailableError
 from nodewall.agent.setup import Setup
 from nodewall.agent.wall import Wall, rfc3339
@@ -90,11 +91,22 @@ class Inbox:
         self._sighting: Sighting | None = None
         self._looked = True
         self._news = asyncio.Event()
+        self.known = Known()
+        """The groups that are held apart, as they were last when they were whole."""
+        self.needed = asyncio.Event()
+        """Set when a rule set names such groups."""
 
     def saw(self, sighting: Sighting | None) -> None:
         """The NodeRuleSet is this now; None: there is none."""
         self._sighting, self._looked = sighting, False
         self._news.set()
+
+    def knows(self, known: Known) -> None:
+        """The groups that are held apart are these now."""
+        self.known = known
+        if self._sighting is not None:
+            self._looked = False
+            self._news.set()
 
     def tell(self, message: Message) -> None:
         self._messages.append(message)
@@ -146,6 +158,8 @@ class Loop:
         self.turned_at = self._clock.monotonic()
         """When the loop turned last."""
         self._reserved: int | None = None
+        self._read: tuple[bytes, RuleSet] | None = None
+        self._gathering = Gathering()
         self.applying = False
         """A transaction is in the kernel, which may take long; meanwhile the loop does not turn."""
 
@@ -188,12 +202,23 @@ class Loop:
         if sighting is None:
             return decide.absent(state)
         try:
-            return decide.read(state, self._ways.read(sighting.source), now)
+            return decide.read(state, self._whole(sighting), now)
+        except AwaitedError as error:
+            return decide.awaiting(state, sighting.observed, str(error))
         except NodewallError as error:
             return decide.unusable(state, sighting.observed, str(error))
         except Exception as error:  # what nobody foresaw must leave the last good table in place, and be told
             log.exception("the NodeRuleSet cannot be read", extra={"fields": {"generation": sighting.generation}})
             return decide.unusable(state, sighting.observed, f"unexpected {type(error).__name__}: {error}")
+
+    def _whole(self, sighting: Sighting) -> RuleSet:
+        """The rule set with its groups. Most of the time only these have changed."""
+        if self._read is None or self._read[0] is not sighting.source:
+            self._read = sighting.source, self._ways.read(sighting.source)
+        ruleset = self._read[1]
+        if ruleset.content.shared or ruleset.content.shared_ports:
+            self._inbox.needed.set()
+        return self._gathering.whole(ruleset, self._inbox.known)
 
     def _next_step(self) -> Step | None:
         try:

@@ -1,6 +1,9 @@
 """From a NodeRuleSet's JSON to a rule set of this node, or the reason why it cannot be used."""
 
+import msgspec
+
 from nodewall.agent.decide import RuleSet
+from nodewall.agent.grouping import Gathering, known, project
 from nodewall.agent.loop import Read
 from nodewall.api import parsed, ruleset
 from nodewall.model.errors import BadInputError
@@ -29,3 +32,40 @@ def reader(node: str) -> Read:
         return RuleSet(meta.uid, meta.generation, ruleset.stated_digest(body), content, source)
 
     return read
+
+
+# --- with its groups, on disk -----------------------------------------------------------------------------------------
+
+_LIST = {"apiVersion": "v1", "kind": "List"}
+
+
+class _List(msgspec.Struct):
+    kind: str = ""
+    items: list[msgspec.Raw] = []
+
+
+def to_save(found: RuleSet) -> bytes:
+    """The object as it came; with the groups that it names a list of it and them, as it came too."""
+    if not found.parts:
+        return found.source
+    return msgspec.json.encode(_LIST | {"items": [msgspec.Raw(each) for each in (found.source, *found.parts)]})
+
+
+def saved_reader(node: str) -> Read:
+    """Reads what ``to_save`` made. Raises BadInputError, for a list that lacks a part too."""
+    read = reader(node)
+
+    def read_saved(source: bytes) -> RuleSet:
+        try:
+            found = msgspec.json.decode(source, type=_List)
+        except msgspec.DecodeError:
+            found = _List()
+        if found.kind != "List" or not found.items:
+            return read(source)
+        first, *rest = found.items
+        ruleset = read(bytes(first))
+        items = [project(each)[1] for each in rest]
+        newest = max((item.head.revision for item in items), default=0)
+        return Gathering().whole(ruleset, known(max(newest, ruleset.content.revision), 0, items))
+
+    return read_saved

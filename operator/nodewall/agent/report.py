@@ -5,6 +5,7 @@ the status, so a patch carries all of it.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -25,6 +26,12 @@ PAUSE = 1.0
 SETTLE = 0.05
 """Seconds between the first news and the write."""
 
+MINOR = frozenset({"appliedGroups", "addresses"})
+"""What a pod that joins a shared group changes on every node."""
+
+LONGEST_SPREAD = 300.0
+"""Seconds that a minor change waits at most, whatever the controller asks for."""
+
 LONGEST_MESSAGE = 1024
 """Characters of a condition's message."""
 
@@ -44,8 +51,17 @@ def status(state: State, before: list[Condition], at: str) -> Status:
         "policies": counts.policies,
         "rules": counts.rules,
         "addresses": counts.addresses,
+        "appliedGroups": _groups(state) or None,
         "conditions": [_dated(condition, before, at) for condition in conditions(state)],
     }
+
+
+def _groups(state: State) -> int:
+    """Revision of the groups that are held apart with which the node enforces; 0 without any."""
+    target = state.applied
+    if target is None or not target.ruleset.members:
+        return 0
+    return state.groups if target.ruleset == state.wanted else target.ruleset.groups
 
 
 def conditions(state: State) -> list[Condition]:
@@ -69,14 +85,22 @@ def _unapplied(state: State) -> Finding | None:
 
 
 def _obstacle(state: State) -> Finding | None:
-    if state.trouble or state.refusal:
-        return state.trouble or state.refusal
+    trouble = None if _awaits(state) else state.trouble
+    if trouble or state.refusal:
+        return trouble or state.refusal
     if state.applied is None:
         return Finding(Reason.WAITING, "no NodeRuleSet has been applied since the agent started")
     return None
 
 
+def _awaits(state: State) -> bool:
+    """Groups that come a moment later; the controller tells when that moment is long."""
+    return state.trouble is not None and state.trouble.reason is Reason.GROUPS_AWAITED
+
+
 def _on_its_way(state: State) -> Finding | None:
+    if _awaits(state):
+        return state.trouble
     if state.wanted is None or state.applied is None or state.wanted == state.applied.ruleset:
         return None
     return Finding(Reason.APPLYING, f"generation {state.wanted.generation} is being applied")
@@ -146,6 +170,7 @@ class Reporter:
         self._uid = ""
         self._written: Status = {}
         self._news = asyncio.Event()
+        self._minor_at: float | None = None  # when a minor change is told
 
     def changed(self, state: State) -> None:
         """The state is another one."""
@@ -166,19 +191,40 @@ class Reporter:
         """Until cancelled. No failure ends this."""
         failures = 0
         while True:
-            await self._news.wait()
+            await self._wait()
             await self._clock.sleep(SETTLE)  # a change often takes several steps
             self._news.clear()
             failures = await self._report(failures)
             await self._clock.sleep(PAUSE if not failures else backoff(failures, self._clock.chance()))
+
+    async def _wait(self) -> None:
+        """Until there is news, or a minor change is to be told."""
+        late = None if self._minor_at is None else max(self._minor_at - self._clock.monotonic(), 0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(late):
+                await self._news.wait()
+
+    def _can_wait(self, new: Status) -> bool:
+        """Whether only members of shared groups changed: all nodes would say so of the same pod, at the same time."""
+        if _major(new) != _major(self._written):
+            return False
+        now, spread = self._clock.monotonic(), self._spread()
+        if self._minor_at is None:
+            self._minor_at = now + spread * (0.5 + self._clock.chance() / 2)
+        return now < self._minor_at
+
+    def _spread(self) -> float:
+        wanted = self._state.wanted
+        return min(wanted.report_within, LONGEST_SPREAD) if wanted else 0
 
     async def _report(self, failures: int) -> int:
         """Write if there is something new. Returns the failures in a row."""
         new = status(self._state, self._written.get("conditions", []), rfc3339(self._wall()))
         if self._state.trouble and self._state.trouble.reason is Reason.MISSING:
             return 0  # there is nothing to write to
-        if _said(new) == _said(self._written):
+        if _said(new) == _said(self._written) or self._can_wait(new):
             return 0
+        self._minor_at = None
         try:
             await self._patch(new)
         except NotFoundError:
@@ -191,6 +237,10 @@ class Reporter:
         self._written = new
         self._wrote(True)
         return 0
+
+
+def _major(written: Status) -> Status:
+    return {key: value for key, value in _said(written).items() if key not in MINOR}
 
 
 def _said(written: Status) -> Status:

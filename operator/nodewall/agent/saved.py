@@ -14,8 +14,8 @@ FILE = "noderuleset.json"
 COUNTER = "connection-generation"
 COUNTS = "verdict-counts.json"
 """Of the verdict log, which reads and writes it itself."""
-LARGEST = 4 << 20
-"""Bytes that are read back. The API server takes less than this."""
+LARGEST = 64 << 20
+"""Bytes that are read back: a NodeRuleSet, and the groups that it shares with others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from nodewall.agent import grouping
+from nodewall.agent.grouping import Item, Shelf
 from nodewall.agent.loop import Inbox, Sighting
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, SilentError, UnauthorizedError
 from nodewall.kube.http import Session
 from nodewall.kube.reflector import Change, Identity, Reflector, View
-from nodewall.kube.resource import NODE_RULE_SETS, Collection, single
+from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS, Collection, single
 from nodewall.kube.wire import Decoder
 from nodewall.telemetry import metrics
 from nodewall.telemetry.metrics import Metrics
@@ -63,6 +65,22 @@ class Watching:
         self._counts.add(metrics.AGENT_WATCHES, cause)
 
 
+class Following(Watching):
+    """The same for PeerGroups: that there are none is no news."""
+
+    def __init__(self, counts: Metrics) -> None:
+        super().__init__(Inbox(), counts)
+
+    def absent(self, collection: Collection) -> None:
+        log.warning(
+            "the API server does not know PeerGroups; is the CustomResourceDefinition installed?",
+            extra={"fields": {"resource": collection.resource.title}},
+        )
+
+    def refused(self, _collection: Collection, identity: Identity, error: Exception) -> None:
+        log.error("a PeerGroup cannot be read", extra={"fields": {"name": identity[1], "error": str(error)}})
+
+
 _ENDED_BY = ((ExpiredError, metrics.Cause.EXPIRED), (SilentError, metrics.Cause.SILENT))
 _HINTS: tuple[tuple[type[ApiError], str], ...] = (
     (UnauthorizedError, "the API server does not accept our token; is the agent's ServiceAccount there?"),
@@ -77,6 +95,11 @@ def _ended_by(error: ApiError) -> metrics.Cause:
 def _hint(error: ApiError) -> str:
     lost = "the API server cannot be watched; the table in force stays"
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), lost)
+
+
+def group_reflector(session: Session, shelf: Shelf, counts: Metrics) -> Reflector[str, Item]:
+    """Mirrors every PeerGroup into ``shelf``: no field selector says "one of these"."""
+    return Reflector(session, View(Collection(PEER_GROUPS), grouping.project), shelf.changed, Following(counts))
 
 
 def reflector(

@@ -27,6 +27,7 @@ class Feeding:
         self._served: dict[ServicePeer, Served] = {}
         self._touched: dict[Group, None] = {}
         self._unnamed: dict[str, None] = {}
+        self._spread: dict[Group, None] = {}
 
     def __getitem__(self, name: str) -> Group:
         return self._groups[name]
@@ -177,6 +178,21 @@ class Feeding:
         self._touched.clear()
         self._operations.groups += len(found)
         return found
+
+    def spread(self) -> list[Group]:
+        """The groups that other nodes use than the last time."""
+        found = list(self._spread)
+        self._spread.clear()
+        return found
+
+    def span(self, name: str, node: str, count: int) -> None:
+        """So many more (or fewer) classes of a node use the group."""
+        group = self._groups[name]
+        nodes = group.nodes
+        nodes[node] = nodes.get(node, 0) + count
+        if not nodes[node]:
+            del nodes[node]
+        self._spread[group] = None
 
     def _touch(self, group: Group) -> None:
         self._operations.fed += 1

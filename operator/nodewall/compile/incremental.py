@@ -18,11 +18,13 @@ from nodewall.compile.classes import BoundClass, Subject, bind_class
 from nodewall.compile.feeding import Feeding
 from nodewall.compile.groups import GroupKey, PortGroupKey
 from nodewall.compile.matching import Matching
+from nodewall.compile.members import Group
 from nodewall.compile.nodes import Nodes
 from nodewall.compile.operations import Operations
 from nodewall.compile.placing import Placing
 from nodewall.compile.records import Cell, Classes, PodRecord, PolicyRecord, Profile
 from nodewall.compile.settings import Settings
+from nodewall.compile.sharing import Sharing
 from nodewall.compile.templates import Templates, of_network_policy, of_tier_policy, references
 from nodewall.model.cluster import EndpointSlice, LogWish, Namespace, NamespacedName, Node, Pod
 from nodewall.model.policy import (
@@ -36,7 +38,7 @@ from nodewall.model.policy import (
     PolicyRef,
     TierPolicy,
 )
-from nodewall.model.ruleset import Endpoint, NodeRuleSet
+from nodewall.model.ruleset import Endpoint, GroupPart, NodeRuleSet
 
 _DEFAULTS = Settings()
 
@@ -50,7 +52,8 @@ class Compiler:
         self._matching = Matching(self.operations)
         self._nodes = Nodes(self.operations)
         self._feeding = Feeding(self._matching, self._nodes, self.operations)
-        self._placing = Placing(self._feeding)
+        self._sharing = Sharing(settings.share_above, self.operations)
+        self._placing = Placing(self._feeding, self._sharing)
         self._claims = Claims()
         self._pods: dict[NamespacedName, PodRecord] = {}
         self._policies: dict[PolicyRef, PolicyRecord] = {}
@@ -107,6 +110,18 @@ class Compiler:
         """The rule set of a known Node; ``KeyError`` for any other."""
         self._refuse_half_a_batch()
         return self._placing.ruleset(self._nodes[node])
+
+    def parts(self) -> Iterator[GroupPart]:
+        """The parts of shared groups that changed since this was asked last. In steps: the next changes have to wait
+        until it is driven to its end.
+        """
+        self._refuse_half_a_batch()
+        return self._sharing.changed()
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """In how many parts each group is that is shared."""
+        return self._sharing.layouts
 
     @property
     def nodes(self) -> frozenset[str]:
@@ -349,12 +364,24 @@ class Compiler:
         self._marks[node] = min(reason, self._marks.get(node, reason))
 
     def _mark_groups(self) -> Iterator[None]:
-        for group in self._feeding.changed():
+        changed = self._feeding.changed()
+        for group in dict.fromkeys((*changed, *self._feeding.spread())):
+            yield from self._turn(group)
+        for group in changed:
             reason = Reason.PEER_REMOVED if group.removed else Reason.CHANGED
-            for node in group.nodes:
+            for node in () if self._sharing.follow(group) else group.nodes:
                 self._mark(node, reason)
             group.settle()
             yield
+
+    def _turn(self, group: Group) -> Iterator[None]:
+        """Hold the group in the form that its users and its size ask for; the rule sets that have it say so."""
+        wanted = self._sharing.wanted(group, len(self._published))
+        if wanted == self._sharing.parts(group.name):
+            return
+        yield from self._sharing.turn(group, wanted)
+        for node in group.nodes:
+            self._mark(node, Reason.CHANGED)
 
     def _told(self) -> Dirty:
         dirty = {node: self._outcome(node, reason) for node, reason in self._marks.items() if self._concerns(node)}

@@ -1,7 +1,7 @@
 """A group while its members come and go."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from nodewall.compile.groups import GroupKey, NamedPorts, PortGroupKey, ServicePorts, describe, describe_ports
@@ -72,6 +72,20 @@ class Members(Generic[M, V]):
             self._members = dict.fromkeys(ordered)
             self._value = self._made(ordered)
         return self._value
+
+    def of(self, members: Iterable[M]) -> V:
+        """The group as if these were all its members."""
+        return self._made(sorted(members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(self._members)
+
+    def __bool__(self) -> bool:
+        """A group without members is one."""
+        return True
 
     def _note(self, member: M, now: set[M], before: set[M]) -> None:
         self._value = None

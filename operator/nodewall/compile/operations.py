@@ -17,5 +17,7 @@ class Operations:
     """Classes bound."""
     groups: int = 0
     """Groups whose members changed."""
+    parts: int = 0
+    """Parts of shared groups that changed."""
     nodes: int = 0
     """Nodes reported dirty."""

@@ -4,16 +4,18 @@ from collections.abc import Iterator
 
 from nodewall.compile.classes import BoundClass
 from nodewall.compile.feeding import Feeding
+from nodewall.compile.members import AddressMembers, Group, PortMembers
 from nodewall.compile.records import ClassRecord, PodRecord
+from nodewall.compile.sharing import Sharing
 from nodewall.model.cluster import NamespacedName, Node
-from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup
+from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, SharedGroup
 
 
 class Placing:
     """Endpoints by node, and the classes that they are in."""
 
-    def __init__(self, feeding: Feeding) -> None:
-        self._feeding = feeding
+    def __init__(self, feeding: Feeding, sharing: Sharing) -> None:
+        self._feeding, self._sharing = feeding, sharing
         self._classes: dict[str, ClassRecord] = {}
         self._local: dict[str, dict[NamespacedName, PodRecord]] = {}
 
@@ -43,7 +45,8 @@ class Placing:
         names = {name for each in endpoints for name in (each.ingress, each.egress) if name}
         classes = {name: self._classes[name].bound for name in names}
         groups = {name for each in classes.values() for name, _ in (*each.groups, *each.port_groups)}
-        values = [self._feeding[name].value() for name in sorted(groups)]
+        apart = {name: parts for name in groups if (parts := self._sharing.parts(name))}
+        values = [self._feeding[name].value() for name in sorted(groups - apart.keys())]
         refs = {ref.id: ref for each in classes.values() for ref in each.refs}
         return NodeRuleSet(
             node=node.name,
@@ -53,7 +56,12 @@ class Placing:
             endpoints=tuple(endpoints),
             rules=tuple(refs[id_] for id_ in sorted(refs)),
             pod_cidrs=tuple(sorted(set(node.pod_cidrs), key=str)),
+            shared=self._shared(apart, AddressMembers),
+            shared_ports=self._shared(apart, PortMembers),
         )
+
+    def _shared(self, apart: dict[str, int], kind: type[Group]) -> tuple[SharedGroup, ...]:
+        return tuple(SharedGroup(name, apart[name]) for name in sorted(apart) if isinstance(self._feeding[name], kind))
 
     def _enter(self, bound: BoundClass, node: str) -> Iterator[None]:
         record = self._classes.get(bound.value.name)
@@ -84,7 +92,4 @@ class Placing:
     def _span(self, record: ClassRecord, node: str, count: int) -> None:
         """The class has come to the node, or left it: so have its groups, as far as no other class there names them."""
         for name, _ in (*record.bound.groups, *record.bound.port_groups):
-            nodes = self._feeding[name].nodes
-            nodes[node] = nodes.get(node, 0) + count
-            if not nodes[node]:
-                del nodes[node]
+            self._feeding.span(name, node, count)

@@ -11,11 +11,13 @@ class Settings:
     """``log_default`` holds for NetworkPolicies of namespaces without the log annotation.
 
     ``log_rate`` (records per second) and ``log_burst`` limit each recorded rule of a NetworkPolicy, and each isolation.
+    ``share_above``: a group that more nodes use is held apart from their rule sets; None: none is.
     """
 
     log_default: LogWish = LogWish.DENY
     log_rate: int = 10
     log_burst: int = 20
+    share_above: int | None = None
 
     @property
     def log(self) -> RuleLog:

@@ -6,23 +6,32 @@ node is compiled at the moment its write begins, so the newest state wins.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Generator, Iterable
+from collections import deque
+from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
+from nodewall.controller import limiter
+from nodewall.controller.limiter import Limiter
 from nodewall.controller.progress import Progress
-from nodewall.controller.publish import OversizedError, Publisher, Result
+from nodewall.controller.publish import OversizedError, Publisher, Result, Step
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff
 from nodewall.kube.errors import ApiError, InvalidError
 from nodewall.model.cluster import Node
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import GroupPart, NodeRuleSet
 
 log = logging.getLogger(__name__)
 
-HANDS = 16
-"""Writes at a time. More only queue up in the API server."""
+HANDS = limiter.MOST
+"""Writes at a time, at most."""
+
+BULK_RATE = 100.0
+"""Writes per second of what has been there for long, after an upgrade for one: changes of the day go before them."""
+
+BULK_WINDOW = 64
+"""Nodes that are compared with their objects at a time."""
 
 REFUSED_PAUSE = 60.0
 """Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
@@ -37,6 +46,15 @@ class Compiler(Protocol):
 
     def ruleset(self, node: str) -> NodeRuleSet:
         """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay."""
+        ...
+
+    def parts(self) -> Iterator[GroupPart]:
+        """The parts of shared groups that changed since this was asked last. Until its end nothing else is valid."""
+        ...
+
+    @property
+    def shared(self) -> Mapping[str, int]:
+        """In how many parts each shared group is."""
         ...
 
 
@@ -76,11 +94,21 @@ class Loop:
     """``feed`` and ``saw`` are called by the mirrors, and ``run`` does the rest until it is cancelled."""
 
     def __init__(
-        self, compiler: Compiler, publisher: Publisher, watcher: Watcher, clock: Clock, pace: Pace | None = None
+        self,
+        compiler: Compiler,
+        publisher: Publisher,
+        watcher: Watcher,
+        clock: Clock,
+        pace: Pace | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._compiler, self._publisher = compiler, publisher
         self._watcher, self._clock = watcher, clock
+        self._limiter = limiter or Limiter()
         self._schedule = Schedule[str](pace or Pace(), HANDS)
+        self._bulk: deque[str] = deque()
+        self._comparing: set[str] = set()
+        self._bulk_rest = float("-inf")
         self._changes: list[Change] = []
         self._nodes: dict[str, Node] = {}
         self._since: dict[str, float] = {}
@@ -106,6 +134,7 @@ class Loop:
     def take_over(self) -> None:
         """From now on it is for us to write: every node's object is compared with what it ought to be."""
         if self._open:
+            self._publisher.groups.take_over()
             self._mark_all()
             self._wake.set()
 
@@ -139,18 +168,37 @@ class Loop:
                     self.warmed.set()
                 await self._sleep()
                 await self._take_in()
-                for node in self._schedule.take(self._clock.monotonic()):
+                now = self._clock.monotonic()
+                self._compare_more(now)
+                self._schedule.hands = self._limiter.hands(now)
+                for node in self._schedule.take(now):
                     self._begin(node, writes)
                     await asyncio.sleep(0)  # one is encoded, and everybody else has a turn, before the next is compiled
                 self._watcher.waiting(len(self._schedule))
 
     def _mark_all(self) -> None:
-        for node in sorted(self._nodes.keys() | self._publisher.published.keys()):
+        """Who has no object at once, all others bit by bit: what they have is in force."""
+        there = self._publisher.published
+        for node in sorted(self._nodes.keys() - there.keys()):
             self._mark(node, urgent=False)
+        self._bulk = deque(sorted(there))
+        self._comparing.clear()
+
+    def _compare_more(self, now: float) -> None:
+        while self._bulk and now >= self._bulk_rest and len(self._comparing) < BULK_WINDOW:
+            node = self._bulk.popleft()
+            self._comparing.add(node)
+            self._mark(node, urgent=False)
+
+    def _compared(self, node: str, *, written: bool) -> None:
+        if node in self._comparing and written:
+            self._bulk_rest = max(self._bulk_rest, self._clock.monotonic()) + 1 / BULK_RATE
+        self._comparing.discard(node)
 
     async def _sleep(self) -> None:
         """Until something is due or has changed."""
-        at = self._schedule.wakes_at()
+        instants = (self._schedule.wakes_at(), self._bulk_at(), self._rest_at())
+        at = min((each for each in instants if each is not None), default=None)
         timeout = None if at is None else max(at - self._clock.monotonic(), 0)
         try:
             async with asyncio.timeout(timeout):
@@ -158,6 +206,13 @@ class Loop:
         except TimeoutError:
             return
         self._wake.clear()
+
+    def _bulk_at(self) -> float | None:
+        return self._bulk_rest if self._bulk and len(self._comparing) < BULK_WINDOW else None
+
+    def _rest_at(self) -> float | None:
+        """The end of a rest that the API server asked for, when somebody waits for it."""
+        return self._limiter.rest if not self._schedule.hands and len(self._schedule) else None
 
     async def _take_in(self) -> None:
         changes, self._changes = self._changes, []
@@ -168,6 +223,7 @@ class Loop:
                 self._note_node(str(change.key), change.new)
         self._busy = True
         dirty = await self._compile_in(changes)
+        await self._share()
         self._busy = False
         self.progress.took_in(dirty)
         for node, reason in sorted(dirty.items(), key=lambda each: each[1]):
@@ -182,6 +238,14 @@ class Loop:
                 dirty: Dirty = done.value
                 return dirty
             await breath.take()
+
+    async def _share(self) -> None:
+        """Before the next changes come in, so that what is written of the groups is never half a batch."""
+        breath = Breath(self._clock)
+        for part in self._compiler.parts():
+            self._publisher.groups.want(part)
+            await breath.take()
+        self._publisher.groups.wanted(self._compiler.shared)
 
     def _note_node(self, name: str, node: object) -> None:
         if isinstance(node, Node):
@@ -239,6 +303,7 @@ class Loop:
             if isinstance(error, InvalidError):
                 await self._ask_again(name)
         else:
+            self._compared(name, written=result.step in {Step.WRITE, Step.REMOVE})
             self._settle(name)
             self._watcher.published(name, result, self._clock.monotonic() - since)
 
@@ -254,11 +319,13 @@ class Loop:
 
     def _settle(self, node: str) -> None:
         self._failures.pop(node, None)
+        self._comparing.discard(node)
         self._schedule.done(node)
         self._wake.set()
 
     def _fail(self, node: str, error: Exception, since: float) -> None:
         failures = self._failures[node] = self._failures.get(node, 0) + 1
+        self._comparing.discard(node)
         self._wake.set()
         if isinstance(error, ApiError) and error.permanent:
             self._schedule.done(node)

@@ -25,7 +25,9 @@ from nodewall.controller import election, mirror, options, rulesets
 from nodewall.controller.election import Connect, Election
 from nodewall.controller.fence import Fenced, Remaining
 from nodewall.controller.garbage import Garbage
+from nodewall.controller.groups import Groups, PublishedPart
 from nodewall.controller.handlers import Shell
+from nodewall.controller.limiter import Limited, Limiter
 from nodewall.controller.loop import Loop
 from nodewall.controller.mirror import AnyReflector
 from nodewall.controller.nodes import Finding, Nodes
@@ -98,7 +100,7 @@ async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
         found = await _credentials(chosen, environ, clock)
         session = await stack.enter_async_context(connect(found, user_agent=f"{COMPONENT}/{__version__}"))
         host = environ.get("POD_NAME") or socket.gethostname()
-        settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst)
+        settings = Settings(chosen.log_default, chosen.log_rate, chosen.log_burst, chosen.share_above)
         parts = Controller(session, settings, counters, Reporter(COMPONENT, host), clock, candidacy.remaining)
         shell = Shell(parts.touched, lambda: credentials.find(chosen.kubeconfig, environ=environ))
         await stack.enter_async_context(candidacy.standing(parts.lead))
@@ -190,17 +192,20 @@ class Controller:
         remaining: Remaining,
     ) -> None:
         self._session, self._metrics, self._clock, self._remaining = session, counters, clock, remaining
-        writer = Fenced(session, remaining)
+        limiter = Limiter()
+        writer = Limited(Fenced(session, remaining), limiter, clock, lambda hands: counters.set(metrics.HANDS, hands))
+        counters.set(metrics.HANDS, limiter.hands(clock.monotonic()))
         self._events = EventWriter(ApiEvents(writer), Deduplication(reporter), counters)
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
-        self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads)
+        groups = Groups(rulesets.ApiGroups(writer), self._leads, clock)
+        self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads, groups)
         self._nodes = Nodes(self._tell, self._leads, clock)
         publishing = Publishing(counters, self._tell, self._progressed)
         self._turning = publishing.turning
         compiling = Compiling(counters, self._tell_of, self._recompiled)
         self._quarantine = Quarantine(lambda: Compiler(settings), compiling, clock)
-        self._loop = Loop(self._quarantine, self._publisher, publishing, clock)
+        self._loop = Loop(self._quarantine, self._publisher, publishing, clock, limiter=limiter)
         obstacles = Obstacles(
             lambda: publishing.oversized_nodes, lambda: self._quarantine.held, self._quarantine.trouble
         )
@@ -222,6 +227,7 @@ class Controller:
             tasks.create_task(self._events.run(), name="events")
             tasks.create_task(self._nodes.run(), name="nodes")
             tasks.create_task(self._loop.run(listing.done), name="loop")
+            tasks.create_task(self._publisher.groups.run(self._publisher.published), name="groups")
             tasks.create_task(self._quarantine.run(self._loop.feed), name="quarantine")
             tasks.create_task(self._reporting.run(listing.done), name="reporting")
             tasks.create_task(self._garbage.run(self._loop.warmed), name="garbage")
@@ -269,6 +275,10 @@ class Controller:
         self._loop.progress.applied(node, published.applied if published else "")
         self._nodes.saw(node, published)
         self._reporting.touch_all()
+
+    def peer_group(self, name: str, published: PublishedPart | None) -> None:
+        """See ``mirror.Listener``."""
+        self._publisher.groups.saw(name, published)
 
     def touched(self, ref: PolicyRef) -> None:
         """kopf saw somebody touch this policy."""

@@ -9,13 +9,15 @@ import msgspec
 from nodewall.api.kinds import BY_KIND
 from nodewall.api.kinds import Resource as Readable
 from nodewall.compile.changes import Change as Changed
+from nodewall.controller.groups import PublishedPart
 from nodewall.controller.publish import Published
+from nodewall.controller.rulesets import read_group
 from nodewall.controller.status import read_status
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.clock import Clock
 from nodewall.kube.http import Session
 from nodewall.kube.reflector import Change, Observer, Reflector, View
-from nodewall.kube.resource import NODE_RULE_SETS, Collection, Resource
+from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS, Collection, Resource
 from nodewall.model.cluster import NamespacedName, Pod
 from nodewall.model.policy import Kind, PolicyRef
 
@@ -39,6 +41,10 @@ class Listener(Protocol):
 
     def rule_set(self, node: str, published: Published | None) -> None:
         """A node's object was made, changed or deleted."""
+        ...
+
+    def peer_group(self, name: str, published: PublishedPart | None) -> None:
+        """A part of a shared group was made, changed or deleted."""
         ...
 
 
@@ -82,6 +88,7 @@ def rows(store: Store, listener: Listener, read_rule_set: ReadRuleSet, clock: Cl
         row("EndpointSlice", store.slice),
         *(Row(_resource(BY_KIND[kind]), _policy(kind), take_policy) for kind in Kind),
         Row(NODE_RULE_SETS, read_rule_set, lambda change: listener.rule_set(change.key, change.new)),
+        Row(PEER_GROUPS, read_group, lambda change: listener.peer_group(change.key, change.new)),
     )
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from nodewall.model.cluster import LogWish
 from nodewall.telemetry.logs import Format, Level
-from nodewall.telemetry.options import KUBECONFIG, LOGGING, Option, listening, one_of, parse, whole_number
+from nodewall.telemetry.options import KUBECONFIG, LOGGING, Form, Option, listening, one_of, parse, whole_number
 from nodewall.telemetry.web import Address
 
 HEALTH = Address("127.0.0.1", 9810)
+SHARE_ABOVE: int | None = None
+"""docs/adr/0007 has the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,15 @@ class Options:
     log_default: LogWish
     log_rate: int
     log_burst: int
+    share_above: int | None
     health: Address
     metrics: Address | None
     log_level: Level
     log_format: Format | None
+
+
+def _above(text: str) -> int | None:
+    return None if text.lower() == "never" else int(whole_number(0, 1_000_000)(text))
 
 
 CONTROLLER = (
@@ -52,6 +59,16 @@ CONTROLLER = (
         whole_number(1, 10_000),
         "records at once of one NetworkPolicy rule on one node",
         20,
+    ),
+    Option(
+        "share_above",
+        "--share-groups-above",
+        "NODEWALL_SHARE_GROUPS_ABOVE",
+        Form("a whole number from 0 to 1000000, or never", _above),
+        "how many nodes (and a fiftieth of all) may use a group of peers before it is held in PeerGroups instead of in"
+        " the NodeRuleSet of each",
+        SHARE_ABOVE,
+        shown=lambda value: "never" if value is None else str(value),
     ),
     *listening(HEALTH),
     *LOGGING,

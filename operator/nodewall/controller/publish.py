@@ -6,13 +6,14 @@ was, and is noticed. Writing is server-side apply by force, so nothing but our s
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from nodewall.controller.groups import Groups
 from nodewall.model.cluster import Node
 from nodewall.model.errors import NodewallError
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Published:
     """A NodeRuleSet as the API has it. ``content`` is the digest of the spec that is really there.
 
     ``owner`` is the uid of the Node that it names as its owner. ``applied`` is the digest that the node's agent
-    reports, ``conditions`` what else it says.
+    reports, ``conditions`` what else it says. ``generation`` grows with each change of the spec; 0 where it is unknown.
+    ``groups`` are the shared groups that it names, as of ``revision`` at least.
     """
 
     uid: str
@@ -44,6 +46,9 @@ class Published:
     owner: str = ""
     applied: str = ""
     conditions: tuple[Condition, ...] = ()
+    generation: int = 0
+    revision: int = 0
+    groups: frozenset[SharedGroup] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,12 @@ def next_step(node: Node, wanted: Encoded, there: Published | None) -> Step:
     if there is not None and there.content == wanted.digest and there.owner == node.uid:
         return Step.LEAVE
     return Step.REFUSE if len(wanted.spec) > SIZE_LIMIT else Step.WRITE
+
+
+def _is_older(published: Published | None, written: Published | None) -> bool:
+    if published is None or written is None:
+        return False
+    return published.uid == written.uid and published.generation < written.generation
 
 
 class RuleSetApi(Protocol):
@@ -111,10 +122,16 @@ class Publisher:
     While ``leads`` says no, everything is done but the writing, and what others write is theirs to answer for.
     """
 
-    def __init__(self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded], leads: Callable[[], bool]) -> None:
+    def __init__(
+        self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded], leads: Callable[[], bool], groups: Groups
+    ) -> None:
         self._api, self._encode, self._leads = api, encode, leads
+        self.groups = groups
         self._published: dict[str, Published] = {}
         self._wanted: dict[str, tuple[str, str]] = {}
+        # What was written and has not come from the watch yet. After that, an older one is no late news: a restored
+        # backup looks like it.
+        self._awaited: dict[str, Published] = {}
 
     @property
     def published(self) -> Mapping[str, Published]:
@@ -122,7 +139,14 @@ class Publisher:
         return self._published
 
     def saw(self, name: str, published: Published | None) -> bool:
-        """The API has this object now, or none. False when it is not what was published last."""
+        """The API has this object now, or none. False when it is not what was published last.
+
+        A report of an agent may come from the watch when our next write has been answered already. What it reports on
+        is older than that write, and says nothing about it.
+        """
+        if _is_older(published, self._awaited.get(name)):
+            return True
+        self._awaited.pop(name, None)
         if published is None:
             self._published.pop(name, None)
         else:
@@ -136,21 +160,37 @@ class Publisher:
     async def publish(self, node: Node, rule_set: NodeRuleSet, age: float = 0.0) -> Result:
         """Make the node's object this rule set; the first change that asked for it is ``age`` seconds old.
 
-        :raises OversizedError: it is too large. :raises ApiError: see ``RuleSetApi``.
+        :raises OversizedError: it is too large. :raises GroupsLateError: its groups are not written yet.
+        :raises ApiError: see ``RuleSetApi``.
         """
-        wanted = self._encode(rule_set)
         there = self._published.get(node.name)
+        wanted = self._encode(self._as_written(rule_set, there))
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
             raise OversizedError(node.name, len(wanted.spec))
         if not self._leads():
             self._wanted.pop(node.name, None)
             return Result(Step.STAND_BY, wanted.digest)
+        if step is Step.WRITE and _shares(rule_set):
+            rule_set = replace(rule_set, revision=await self.groups.settled())
+            wanted = self._encode(rule_set)
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted, age)
-            self._published[node.name] = written
+            self._await(node.name, written)
+            self._published[node.name] = replace(written, revision=rule_set.revision, groups=_named(rule_set))
         return Result(step, wanted.digest)
+
+    def _as_written(self, rule_set: NodeRuleSet, there: Published | None) -> NodeRuleSet:
+        """With the revision that the object states: a newer one alone is no reason to write it."""
+        known = there is not None and there.revision <= self.groups.known
+        return replace(rule_set, revision=there.revision) if there and known and _shares(rule_set) else rule_set
+
+    def _await(self, name: str, written: Published) -> None:
+        """The watch may have been faster than the answer."""
+        seen = self._published.get(name)
+        if seen is None or seen.uid != written.uid or _is_older(seen, written):
+            self._awaited[name] = written
 
     async def remove(self, name: str) -> Result:
         """There is no such node any more: neither may there be its object. :raises ApiError: see ``RuleSetApi``."""
@@ -162,3 +202,11 @@ class Publisher:
             return Result(Step.LEAVE)
         await self._api.remove(name, there.uid)
         return Result(Step.REMOVE)
+
+
+def _shares(rule_set: NodeRuleSet) -> bool:
+    return bool(rule_set.shared or rule_set.shared_ports)
+
+
+def _named(rule_set: NodeRuleSet) -> frozenset[SharedGroup]:
+    return frozenset((*rule_set.shared, *rule_set.shared_ports))

@@ -28,7 +28,7 @@ from nodewall.model.cluster import Namespace, Node, Pod
 from nodewall.model.errors import NodewallError
 from nodewall.model.labels import Labels
 from nodewall.model.policy import Kind, NetworkPolicy, PolicyRef, TierPolicy
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import GroupPart, NodeRuleSet
 from nodewall.telemetry.lines import clamp, one_line
 
 PATIENCE = 64
@@ -79,6 +79,15 @@ class Compiler(Protocol):
         ...
 
     def ruleset(self, node: str) -> NodeRuleSet:
+        """See there."""
+        ...
+
+    def parts(self) -> Iterator[GroupPart]:
+        """See there."""
+        ...
+
+    @property
+    def shared(self) -> Mapping[str, int]:
         """See there."""
         ...
 
@@ -191,6 +200,15 @@ class Quarantine:
         return found.until if found else float("-inf")
 
     # -- the compiler that the loop sees
+
+    def parts(self) -> Iterator[GroupPart]:
+        """See ``Compiler``. From a new one all of them: what is as it was is not written again."""
+        return self._compiler.parts()
+
+    @property
+    def shared(self) -> Mapping[str, int]:
+        """See ``Compiler``."""
+        return self._compiler.shared
 
     def ruleset(self, node: str) -> NodeRuleSet:
         """See ``Compiler``. ``HeldError`` where the last one has to stay."""

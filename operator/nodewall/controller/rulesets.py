@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from nodewall.api import ruleset
+from nodewall.api import parsed, peergroup, ruleset
 from nodewall.controller.fence import Writer
+from nodewall.controller.groups import PublishedPart
 from nodewall.controller.publish import MANAGER, Condition, Encoded, Published
 from nodewall.kube.http import Target
-from nodewall.kube.resource import NODE_RULE_SETS
+from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS
 from nodewall.model.cluster import Node
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 
 def encode(rule_set: NodeRuleSet) -> Encoded:
@@ -56,7 +58,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(_Object).decode
-        self._hashed: dict[str, tuple[str, int, str]] = {}
+        self._hashed: dict[str, tuple[str, int, _Content]] = {}
 
     def __call__(self, body: bytes | msgspec.Raw) -> tuple[str, Published]:
         """(node, what is there). Raises for what is no NodeRuleSet; one without a usable spec has no content."""
@@ -65,9 +67,18 @@ class Reader:
         owner = next((each.uid for each in meta.owner_references if each.kind == "Node"), "")
         content = self._content(meta, found.spec)
         said = tuple(Condition(*msgspec.structs.astuple(each)) for each in found.status.conditions)
-        return meta.name, Published(meta.uid, content, owner, found.status.applied_digest or "", said)
+        return meta.name, Published(
+            meta.uid,
+            content.digest,
+            owner,
+            found.status.applied_digest or "",
+            said,
+            meta.generation,
+            content.revision,
+            content.groups,
+        )
 
-    def _content(self, meta: _Meta, spec: msgspec.Raw) -> str:
+    def _content(self, meta: _Meta, spec: msgspec.Raw) -> "_Content":
         known = self._hashed.get(meta.name)
         if known is not None and known[:2] == (meta.uid, meta.generation):
             return known[2]
@@ -76,10 +87,21 @@ class Reader:
         return content
 
 
-def _content(spec: Any) -> str:
-    """The digest, when the spec states that of its own content; else ""."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """``digest`` is the one that the spec states, when it is that of its own content; else ""."""
+
+    digest: str
+    revision: int = 0
+    groups: frozenset[SharedGroup] = frozenset()
+
+
+def _content(spec: Any) -> _Content:
     digest = ruleset.digest_of(spec)
-    return digest if isinstance(spec, Mapping) and spec.get("digest") == digest else ""
+    if not isinstance(spec, Mapping) or spec.get("digest") != digest:
+        return _Content("")
+    shared = frozenset(SharedGroup(each["name"], each["parts"]) for each in spec.get("sharedGroups", ()))
+    return _Content(digest, spec.get("groupsRevision", 0), shared)
 
 
 class ApiRuleSets:
@@ -101,7 +123,7 @@ class ApiRuleSets:
             "spec": msgspec.Raw(wanted.spec),
         }
         meta = await self._writer.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
-        return Published(meta.uid, wanted.digest, node.uid)
+        return Published(meta.uid, wanted.digest, node.uid, generation=meta.generation)
 
     async def remove(self, name: str, uid: str) -> None:
         """See ``RuleSetApi``."""
@@ -115,3 +137,27 @@ def _rfc3339(seconds: float) -> str:
 def _owner(node: Node) -> dict[str, str]:
     """With the Node goes its object, should no controller be there to remove it."""
     return {"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}
+
+
+def read_group(body: msgspec.Raw) -> tuple[str, PublishedPart]:
+    """(name, what is there) of a PeerGroup. Raises for what is none."""
+    raw, head = parsed.decode(body), peergroup.head(body)
+    meta = parsed.meta_of(raw, namespaced=False)
+    group = SharedGroup(*head.part[:2]) if head.part else None
+    return meta.name, PublishedPart(meta.uid, peergroup.real_digest(raw), head.revision, meta.generation, group)
+
+
+class ApiGroups:
+    """``nodewall.controller.groups.GroupApi`` at the API server."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+        """See ``GroupApi``."""
+        meta = await self._writer.apply(Target(PEER_GROUPS, name), peergroup.document(name, spec), MANAGER)
+        return meta.uid, meta.generation
+
+    async def remove(self, name: str, uid: str) -> None:
+        """See ``GroupApi``."""
+        await self._writer.delete(Target(PEER_GROUPS, name), uid)

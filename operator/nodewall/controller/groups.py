@@ -1,0 +1,289 @@
+"""Groups that many nodes share, as PeerGroup objects: what has to be written, and writing it. docs/adr/0007 says why.
+
+Changes are written in rounds. The parts that changed come first, under a new revision; when all of them are written,
+one small object tells the revision. A node follows the collection in the order of the writes and takes groups over
+only when that object says so, so it goes from one state that really was to the next, never through half of one.
+
+A rule set that names shared groups is written after the round with everything that it was compiled from, and states
+its revision. Of a group that no rule set names any more the parts are removed a while later.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from nodewall.api import peergroup
+from nodewall.api.peergroup import LARGEST_REVISION, REVISION
+from nodewall.kube.clock import Clock, backoff
+from nodewall.kube.errors import ApiError
+from nodewall.model.errors import NodewallError
+from nodewall.model.ruleset import GroupPart, SharedGroup
+
+log = logging.getLogger(__name__)
+
+PART_LIMIT = 256 * 1024
+"""Bytes of a part. Only members that were chosen to fall into one part get there; the last good one stays then."""
+
+HANDS = 16
+"""Writes at a time."""
+
+PAUSE = 0.25
+"""Seconds from one round to the next: each is sent to every node."""
+
+SWEEP = 30.0
+"""Seconds between two looks for groups that no rule set names any more. What two in a row have found is removed."""
+
+PATIENCE = 2.0
+"""Seconds that a rule set waits for its groups before it lets others be written first."""
+
+REPORTS = 20
+"""Per second, of all nodes, that they have taken a new revision over: the kubelets of 1,000 nodes renew 100 leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPart:
+    """A PeerGroup as the API has it. ``digest`` is that of the spec that is really there, "" when it states another.
+
+    ``group`` None: it tells the revision. ``generation`` grows with each change of the spec.
+    """
+
+    uid: str
+    digest: str
+    revision: int
+    generation: int = 0
+    group: SharedGroup | None = None
+
+
+class Holder(Protocol):
+    """A NodeRuleSet as the API has it."""
+
+    @property
+    def revision(self) -> int:
+        """Of the groups that it was written for."""
+        ...
+
+    @property
+    def groups(self) -> frozenset[SharedGroup]:
+        """The groups that it names."""
+        ...
+
+
+class GroupApi(Protocol):
+    """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
+
+    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+        """Server-side apply of the object; returns its uid and its generation."""
+        ...
+
+    async def remove(self, name: str, uid: str) -> None:
+        """Delete this very object; one that is gone is fine."""
+        ...
+
+
+class GroupsLateError(NodewallError):
+    """The groups that a rule set names are not written yet: it is tried again."""
+
+
+class Groups:
+    """``saw`` is called by the mirror, ``want`` and ``wanted`` by who compiles; ``run`` does the rest.
+
+    While ``leads`` says no, nothing is written.
+    """
+
+    def __init__(self, api: GroupApi, leads: Callable[[], bool], clock: Clock) -> None:
+        self._api, self._leads, self._clock = api, leads, clock
+        self._there: dict[str, PublishedPart] = {}
+        self._parts: dict[str, GroupPart] = {}
+        self._dirty: dict[str, None] = {}
+        self._ours: dict[str, tuple[str, int]] = {}
+        self._unwanted: set[str] = set()
+        self._newest = 0  # revision that was ever used
+        self._untold = False  # parts are newer than the revision that the nodes know, or somebody else changed it
+        self._compare = True  # with everything that is there
+        self._taken = self._done = 0  # how often the compiled groups changed, and up to where they are written
+        self._news, self._turned = asyncio.Event(), asyncio.Event()
+        self.revision = 0
+        """The newest one whose parts are all written."""
+
+    @property
+    def known(self) -> int:
+        """The largest revision that may be somewhere."""
+        return self._newest
+
+    # -- what is told
+
+    def saw(self, name: str, published: PublishedPart | None) -> None:
+        """The API has this object now, or none. What no write of ours explains is undone."""
+        known = self._there.get(name)
+        if published and known and known.uid == published.uid and published.generation < known.generation:
+            return  # an older one than that whose writing has been answered already
+        if published is None:
+            self._there.pop(name, None)
+        else:
+            self._there[name] = published
+            if published.revision <= LARGEST_REVISION:
+                self._newest = max(self._newest, published.revision)
+        said = (published.digest, published.revision) if published else None
+        if name in self._ours and self._ours[name] != said:
+            self._untold |= name == REVISION
+            self._dirty[name] = None
+            self._news.set()
+
+    def want(self, part: GroupPart) -> None:
+        """The part is this from now on. ``wanted`` has to follow."""
+        name = peergroup.name(part.key)
+        self._parts[name] = part
+        self._dirty[name] = None
+
+    def wanted(self, layouts: Mapping[str, int]) -> None:
+        """All changes of a batch are told; these groups, in so many parts, are shared now, and no others."""
+        gone = [name for name, each in self._parts.items() if layouts.get(each.content.name) != each.parts]
+        for name in gone:
+            del self._parts[name]
+        if self._done == self._taken and not self._dirty:
+            self._done += 1  # nothing to write, so nobody has to wait for it
+        self._taken += 1
+        self._news.set()
+
+    def take_over(self) -> None:
+        """From now on it is for us to write: everything is compared with what is there."""
+        self._compare = True
+        self._news.set()
+
+    # -- who waits
+
+    async def settled(self) -> int:
+        """The revision that has everything in it that was told so far, once it is written.
+
+        :raises GroupsLateError: that takes long.
+        """
+        ticket = self._taken
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self._done < ticket:
+                    await self._turned.wait()
+        except TimeoutError:
+            raise GroupsLateError("the PeerGroups that it names are not written yet") from None
+        return self.revision
+
+    # -- rounds
+
+    async def run(self, holders: Mapping[str, Holder]) -> NoReturn:
+        """Until cancelled. ``holders`` are the NodeRuleSets that there are, by node."""
+        failures, sweep_at = 0, self._clock.monotonic() + SWEEP
+        while True:
+            await self._wait(sweep_at - self._clock.monotonic())
+            try:
+                if self._leads() and self._taken:
+                    await self._round(holders)
+                    if self._clock.monotonic() >= sweep_at:
+                        await self._sweep(holders)
+                failures = 0
+            except ApiError as error:
+                failures += 1
+                delay = backoff(failures, self._clock.chance(), error.retry_after)
+                log.warning("a PeerGroup cannot be written: %s", error, extra={"fields": {"next_try_seconds": delay}})
+                self._news.set()
+                await self._clock.sleep(delay)
+            if self._clock.monotonic() >= sweep_at:
+                sweep_at = self._clock.monotonic() + SWEEP
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
+
+    async def _round(self, holders: Mapping[str, Holder]) -> None:
+        if self._compare:
+            self._begin(holders)
+        if not self._dirty and not self._untold:
+            self._finish(self._taken)
+            return
+        ticket, names, revision = self._taken, [*self._dirty], self._newest + 1
+        self._dirty.clear()
+        await self._together(names, [self._bring(name, revision) for name in names])
+        if self._untold:
+            await self._tell(revision, len(holders))
+        self._finish(ticket)
+        await self._clock.sleep(PAUSE)
+
+    def _begin(self, holders: Mapping[str, Holder]) -> None:
+        """Nobody knows what another controller has begun."""
+        told = self._there.get(REVISION)
+        self.revision = told.revision if told and told.digest and told.revision <= LARGEST_REVISION else 0
+        named = max((each.revision for each in holders.values() if each.revision <= LARGEST_REVISION), default=0)
+        self._newest = max(self._newest, named)
+        newest = max((each.revision for each in self._there.values()), default=0)
+        self._untold |= max(newest, named) > self.revision
+        self._dirty.update(dict.fromkeys(self._parts))
+        self._compare = False
+
+    def _finish(self, ticket: int) -> None:
+        self._done = max(self._done, ticket)
+        self._turned.set()
+        self._turned = asyncio.Event()
+
+    async def _together(self, names: list[str], works: Iterable[Awaitable[None]]) -> None:
+        """All of them; what failed is dirty again, and the first failure is raised."""
+        hands = asyncio.Semaphore(HANDS)
+
+        async def one(work: Awaitable[None]) -> None:
+            async with hands:
+                await work
+
+        ends = await asyncio.gather(*map(one, works), return_exceptions=True)
+        failures = [(name, end) for name, end in zip(names, ends, strict=True) if end is not None]
+        self._dirty.update({name: None for name, _ in failures})
+        if failures:
+            raise failures[0][1]
+
+    async def _bring(self, name: str, revision: int) -> None:
+        """Make one part what it ought to be; nothing is written where it is."""
+        part, there = self._parts.get(name), self._there.get(name)
+        if part is None:
+            return
+        if there and peergroup.encode_part(part, there.revision)[0] == there.digest:
+            self._ours[name] = (there.digest, there.revision)
+            return
+        digest, spec = peergroup.encode_part(part, revision)
+        if len(spec) > PART_LIMIT:
+            fields = {"group": part.content.name, "selector": part.content.description, "bytes": len(spec)}
+            log.error("a PeerGroup is too large, and its last members stay", extra={"fields": fields})
+            return
+        await self._write(name, digest, spec, revision)
+        self._untold = True
+
+    async def _tell(self, revision: int, nodes: int) -> None:
+        digest, spec = peergroup.encode_revision(revision, nodes // REPORTS)
+        await self._write(REVISION, digest, spec, revision)
+        self.revision, self._untold = revision, False
+
+    async def _write(self, name: str, digest: str, spec: bytes, revision: int) -> None:
+        self._newest = max(self._newest, revision)
+        self._ours[name] = (digest, revision)
+        try:
+            uid, generation = await self._api.write(name, spec)
+        except BaseException:
+            self._untold = True  # whether it was done is not known
+            raise
+        before = self._parts.get(name)
+        group = SharedGroup(before.content.name, before.parts) if before else None
+        self._there[name] = PublishedPart(uid, digest, revision, generation, group)
+
+    # -- what nobody names any more
+
+    async def _sweep(self, holders: Mapping[str, Holder]) -> None:
+        named = {group for each in holders.values() for group in each.groups}
+        parts = {name: each for name, each in self._there.items() if name != REVISION}
+        found = {name for name, each in parts.items() if name not in self._parts and each.group not in named}
+        if found == parts.keys() and REVISION in self._there and not named:
+            found.add(REVISION)  # as simple as it was before anything was shared
+        gone, self._unwanted = found & self._unwanted, found
+        for name in sorted(gone):
+            self._ours.pop(name, None)
+            await self._api.remove(name, self._there[name].uid)
