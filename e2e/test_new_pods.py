@@ -1,17 +1,24 @@
 """A pod that starts: closed from its first packet where a policy selects it, else open once its node lists it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 
 import pytest
 
+from e2e.api import Object
 from e2e.cluster import Pod, Scene, pod_object
 from e2e.local import IMAGE, LocalCluster
-from e2e.policies import INGRESS, deny
+from e2e.policies import INGRESS, deny, ingress, labels
 from e2e.probe import Probe, Verdict, tcp, udp
 from e2e.waiting import until
 
-STARTS = 8
+QUICK, LONG = 8, 100
+"""Pod starts."""
+OPENS_SECONDS = 5.0
+GLANCE = 0.05
+"""Seconds that one look whether a pod has opened takes at most."""
 PORTS = (tcp(80), udp(53))
 RULE_SETS = ("nodewall.io/v1alpha1", "NodeRuleSet")
 
@@ -52,10 +59,11 @@ def is_listed(cluster: LocalCluster, pod: Pod) -> bool:
     return applied and set(listed.get(pod.name, ())) == set(pod.addresses)
 
 
-def test_nothing_leaks_into_new_pods_under_churn(clients: Scene, local_cluster: LocalCluster) -> None:
+@pytest.mark.parametrize("starts", [QUICK, pytest.param(LONG, marks=pytest.mark.soak)])
+def test_nothing_leaks_into_new_pods_under_churn(starts: int, clients: Scene, local_cluster: LocalCluster) -> None:
     """Each takes over the addresses of the one before, and is asked before, while and after it becomes known."""
     asked = 0
-    for number in range(STARTS):
+    for number in range(starts):
         with network_of(local_cluster, "x", f"new-{number}") as pod:
             questions = probes(clients, pod)
             before = local_cluster.prober.measure(questions)
@@ -66,7 +74,7 @@ def test_nothing_leaks_into_new_pods_under_churn(clients: Scene, local_cluster: 
         observed = [each.verdict for answers in (before, meanwhile, after) for each in answers.values()]
         asked += len(observed)
         assert set(observed) == {Verdict.TIMEOUT}, f"start {number}"
-    assert asked == STARTS * 3 * len(PORTS) * 2 * 2
+    assert asked == starts * 3 * len(PORTS) * 2 * 2
 
 
 def test_a_pod_that_no_policy_selects_opens_once_it_is_listed(clients: Scene, local_cluster: LocalCluster) -> None:
@@ -78,3 +86,28 @@ def test_a_pod_that_no_policy_selects_opens_once_it_is_listed(clients: Scene, lo
         until("listed", lambda: is_listed(local_cluster, pod), within=10)
         late = local_cluster.prober.measure(questions, answers_expected=questions)
         assert {each.verdict for each in late.values()} == {Verdict.OPEN}
+
+
+@pytest.mark.parametrize("starts", [QUICK, pytest.param(LONG, marks=pytest.mark.soak)])
+def test_an_allowed_peer_soon_gets_through(starts: int, clients: Scene, local_cluster: LocalCluster) -> None:
+    """From the pod's address at the API server to the first answer in both families, near and far."""
+    clients.apply(ingress("x", "friends", {"from": [{"namespaceSelector": name_of("y")}]}))
+    took = []
+    for number in range(starts):
+        with network_of(local_cluster, "x", f"new-{number}") as pod:
+            questions = probes(clients, pod)
+            local_cluster.prober.serve(pod.endpoint, PORTS)
+            begun = time.monotonic()
+            local_cluster.report_running(pod)
+            until("open", lambda q=questions: all_open(local_cluster, q), within=OPENS_SECONDS, every=0.001)  # type: ignore[misc]
+            took.append(time.monotonic() - begun)
+    print(f"{starts} pods opened within {median(took):.2f} s (median), {max(took):.2f} s (longest)")
+
+
+def name_of(namespace: str) -> Object:
+    return labels(**{"kubernetes.io/metadata.name": namespace})
+
+
+def all_open(cluster: LocalCluster, questions: list[Probe]) -> bool:
+    answers = cluster.prober.measure(questions, timeout=GLANCE)
+    return {each.verdict for each in answers.values()} == {Verdict.OPEN}
