@@ -89,6 +89,7 @@ _PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=[^a-z]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*"
 
 def read_network_policy(body: Body) -> Parsed[NetworkPolicy]:
     """A broken rule is left out; a broken subject isolates the whole namespace in the directions that the policy names.
+    A field that is not known may narrow every rule, so none is left.
 
     :raises InvalidObjectError: no object with a name.
     """
@@ -98,6 +99,8 @@ def read_network_policy(body: Body) -> Parsed[NetworkPolicy]:
     directions = _directions(spec, report)
     pods = _subject(spec, report)
     rules = {one: _rules(spec.values.get(str(one).lower()), one, report) for one in Direction}
+    if spec.strange:
+        rules = dict.fromkeys(Direction, ())
     value = NetworkPolicy(
         namespace=meta.namespace,
         name=meta.name,

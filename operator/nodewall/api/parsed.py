@@ -131,10 +131,14 @@ def meta_of(raw: Mapping[str, Any], namespaced: bool) -> Meta:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """The fields of an object that could be converted, by Python name, and the names of those that could not."""
+    """The fields of an object that could be converted, by Python name, and the names of those that could not.
+
+    ``strange``: there are others, which may narrow what these say.
+    """
 
     values: Mapping[str, Any]
     broken: frozenset[str]
+    strange: bool = False
 
 
 def pieces(raw: object, form: type[msgspec.Struct], at: str, report: Report, *, raw_fields: frozenset[str]) -> Pieces:
@@ -161,6 +165,7 @@ def pieces(raw: object, form: type[msgspec.Struct], at: str, report: Report, *, 
             broken.add(one.name)
         else:
             values[one.name] = converted
-    for unknown in sorted(raw.keys() - {one.encode_name for one in fields}):
+    strange = sorted(raw.keys() - {one.encode_name for one in fields})
+    for unknown in strange:
         report.add(f"{at}.{unknown}", "unknown field")
-    return Pieces(values, frozenset(broken))
+    return Pieces(values, frozenset(broken), bool(strange))

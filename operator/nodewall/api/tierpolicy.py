@@ -136,8 +136,8 @@ def _read(form: _Form, body: Body) -> Parsed[TierPolicy]:
         subject=NOBODY if broken or subject is None else subject,
         mode=spec.values.get("mode", Mode.ENFORCE),
         nodes=nodes,
-        ingress=_rules(spec.values.get("ingress"), _Section(form, Direction.INGRESS, defaults), report),
-        egress=_rules(spec.values.get("egress"), _Section(form, Direction.EGRESS, defaults), report),
+        ingress=_rules(spec.values.get("ingress"), _Section(form, Direction.INGRESS, defaults, spec.strange), report),
+        egress=_rules(spec.values.get("egress"), _Section(form, Direction.EGRESS, defaults, spec.strange), report),
     )
     return Parsed(policy, meta, tuple(report.problems), subject_broken=broken)
 
@@ -213,6 +213,8 @@ class _Section:
     form: _Form
     direction: Direction
     defaults: _Defaults
+    narrowed: bool
+    """By a field of the policy that is not known: whom its rules let pass, they may not be about."""
 
 
 def _rules(raw: object, section: _Section, report: Report) -> tuple[TierRule, ...]:
@@ -232,12 +234,12 @@ def _rule(raw: object, index: int, section: _Section, at: str, report: Report) -
         return _closed(raw, index, section)
     ours = wire if isinstance(wire, IngressRule | EgressRule) else None
     peers, ports = _matched(wire, section.direction, at, report)
-    if (peers is None or ports is None) and wire.action is Action.ACCEPT:
+    if (peers is None or ports is None or section.narrowed) and wire.action is Action.ACCEPT:
         return None
     whole = peers is not None and ports is not None
     return TierRule(
         index=index,
-        action=wire.action if whole else Action.DENY,
+        action=wire.action if whole and not section.narrowed else Action.DENY,
         peers=peers if whole and peers is not None else ANYONE,
         ports=ports if whole and ports is not None else ANY_PORT,
         name=wire.name or "",

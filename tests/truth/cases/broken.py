@@ -141,6 +141,42 @@ CASES = (
         }.items()
     ),
     Case(
+        "beside a field of the spec that is not known a NetworkPolicy isolates and allows nothing",
+        ("broken",),
+        TWO_NODES,
+        policy("p", "{podSelector: {matchLabels: {app: web}}, ingress: [{}], sometimes: {from: '22:00'}}") + OK,
+        """
+        a/near a/far b/near ip:203.0.113.7 -> a/web 80 : deny
+        a/web -> ip:203.0.113.7 a/far 80 : allow
+        b/near -> b/web 80 : allow
+        """,
+        broken=True,
+    ),
+    Case(
+        "beside a field of the spec that is not known an Accept matches nothing",
+        ("broken",),
+        TWO_NODES,
+        admin(f"sometimes: {{}}, ingress: [{NEAR_ONLY}]")
+        + policy("closed", "{podSelector: {}, policyTypes: [Ingress]}")
+        + OK,
+        "a/near a/far -> a/web 80 : deny\nb/near -> b/web 80 : allow",
+        broken=True,
+    ),
+    Case(
+        "beside a field of the spec that is not known a Pass denies, and a Deny denies what it says",
+        ("broken",),
+        TWO_NODES,
+        admin(
+            f"sometimes: 1, ingress: [{NEAR_ONLY.replace('Accept', 'Pass')},"
+            " {action: Deny, from: [{networks: [203.0.113.0/24]}]}]"
+        ),
+        """
+        a/near a/far ip:203.0.113.7 -> a/web 80 : deny
+        b/web ip:2001:db8::7 -> a/web 80 : allow
+        """,
+        broken=True,
+    ),
+    Case(
         "a broken rule closes its own direction of its own policy, the others hold",
         (21, 54),
         TWO_NODES,
