@@ -169,6 +169,21 @@ def test_a_reboot_without_api_server_enforces_the_saved_rule_set(namespace: str,
     on_node(namespace, tmp_path, work)
 
 
+def test_an_agent_that_is_stopped_leaves_the_newest_rule_set_behind(namespace: str, tmp_path: Path) -> None:
+    """Though it writes one only now and then."""
+
+    async def work(node: Node) -> None:
+        await in_force(node, "10.0.2.1")
+        saved = node.folder / "state" / "noderuleset.json"
+        await until(saved.exists, "the rule set is saved")
+        node.publish(content("10.0.2.2"))
+        await until(node.applied, "the change is applied")
+        assert await node.stop() == 0
+        assert "10.0.2.2" in saved.read_text()
+
+    on_node(namespace, tmp_path, work)
+
+
 def test_a_damaged_saved_rule_set_is_not_used(namespace: str, tmp_path: Path) -> None:
     async def work(node: Node) -> None:
         (tmp_path / "state").mkdir()

@@ -1,6 +1,7 @@
 """What follows from what the loop did: log lines, metrics, the status, the file on disk. Decides nothing."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,12 +125,21 @@ class Keeper:
 
     async def run(self) -> NoReturn:
         """Until cancelled. A disk that takes nothing is reported, and tried again with the next rule set."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            if self._newest:
-                self._tell(await self._store(self._newest))
-            await self._clock.sleep(self.SHARED_PAUSE if self._newest and self._newest.parts else self.PAUSE)
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                if self._newest:
+                    self._tell(await self._store(self._newest))
+                await self._clock.sleep(self.SHARED_PAUSE if self._newest and self._newest.parts else self.PAUSE)
+        finally:
+            self._store_last()
+
+    def _store_last(self) -> None:
+        """A node that is shut down in order comes back with what was in force, not with what was a pause ago."""
+        if self._newest and self._news.is_set():
+            with contextlib.suppress(OSError):
+                self._saved.store(to_save(self._newest))
 
     async def _store(self, ruleset: RuleSet) -> list[str]:
         try:
