@@ -176,10 +176,11 @@ def test_an_agent_that_is_stopped_leaves_the_newest_rule_set_behind(namespace: s
         await in_force(node, "10.0.2.1")
         saved = node.folder / "state" / "noderuleset.json"
         await until(saved.exists, "the rule set is saved")
-        node.publish(content("10.0.2.2"))
-        await until(node.applied, "the change is applied")
+        for peer in ("10.0.2.2", "10.0.2.3"):
+            node.publish(content(peer))
+            await until(lambda peer=peer: peer in node.table(), "the change is applied")  # type: ignore[misc]
         assert await node.stop() == 0
-        assert "10.0.2.2" in saved.read_text()
+        assert "10.0.2.3" in saved.read_text()
 
     on_node(namespace, tmp_path, work)
 
