@@ -377,6 +377,7 @@ def test_a_rule_set_that_is_damaged_and_deleted_while_no_controller_runs(
 
         until("the condition says why", told, within=10)
         assert "the last good table stays" in condition(rule_sets(local_cluster)["node-1"], "Degraded")["message"]
+        assert is_applied(rule_sets(local_cluster)["node-2"])
         local_cluster.api.delete(rule_sets(local_cluster)["node-1"])
         agent = engine.on("agent", "node-1")
         until("deletion noticed", lambda: "there is no NodeRuleSet for this node" in agent.tail(3), within=10)

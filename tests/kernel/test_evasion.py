@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from e2e import netns
 from nodewall.render import Settings
 from tests.kernel import nft, wire
 from tests.kernel.checker import Checker
@@ -180,15 +181,18 @@ def test_a_packet_in_a_packet_is_judged_by_the_outer_one(checker: Checker, i: in
 # --- what connection tracking is told ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loose", [0, 1])
 @pytest.mark.parametrize("i", FAMILIES)
-def test_what_was_denied_leaves_no_entry_to_ride_on(checker: Checker, i: int) -> None:
-    """Neither for the one who began it nor for an answer; picked-up connections (tcp_loose) are new ones."""
+def test_what_was_denied_leaves_no_entry_to_ride_on(checker: Checker, i: int, loose: int) -> None:
+    """Neither for the one who began it nor for an answer, whether or not connections are picked up in their midst."""
+    netns.set_sysctls(checker.router.name, {"netfilter/nf_conntrack_tcp_loose": loose})
     programmed(checker, ruleset(CLOSED_IN, CLOSED_OUT))
     checker.forget_connections()
     syn = Packet(WORLD[i], POD[i], TCP, dport=81, sport=5000)
     answer = Packet(POD[i], WORLD[i], TCP, dport=5000, sport=81, flags=0x12)
     ack = Packet(WORLD[i], POD[i], TCP, dport=81, sport=5000, flags=0x10)
     assert checker.send([syn, answer, ack, answer, syn, ack]) == [DROPPED] * 6
+    netns.set_sysctls(checker.router.name, {"netfilter/nf_conntrack_tcp_loose": 1})
 
 
 @pytest.mark.parametrize("i", FAMILIES)
