@@ -147,7 +147,7 @@ def closed_and_recorded(pods: Scene, cluster: LocalCluster, closed: int = 81) ->
 def about(said: str, pods: Scene, number: int) -> list[dict[str, Any]]:
     """The records, one a line, of what came to this port of the server."""
     address = pods.pods["x/server"].addresses[0]
-    found = [json.loads(line) for line in said.splitlines()]
+    found = [json.loads(line) for line in said.rpartition("\n")[0].splitlines()]  # the last one may be half there
     ends = [(each, each.get("IP", {}), each.get("l4", {}).get("TCP", {})) for each in found]
     return [each for each, ip, l4 in ends if (ip.get("destination"), l4.get("destination_port")) == (address, number)]
 
@@ -187,7 +187,7 @@ def test_a_line_for_people_names_the_other_end(pods: Scene, person: Person, loca
 def following(cluster: LocalCluster, output: Path, *arguments: str) -> Iterator[None]:
     """`nodewall logs --follow` while the block runs."""
     command = [str(NODEWALL), "logs", "--follow", *arguments, "--kubeconfig", str(cluster.control_plane.kubeconfig)]
-    with output.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+    with output.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
@@ -214,6 +214,30 @@ def test_records_are_followed_as_they_come(
             until("one more", partial(more, told()), within=20)
             engine.on("agent", "node-1").restart()
             engine.on("agent", "node-1").await_ready()
+
+
+@pytest.mark.datapath("routed")
+def test_records_are_followed_across_a_restart_of_the_api_server(
+    pods: Scene, local_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """What was denied meanwhile is told, and nothing twice."""
+    number, output = 8302, tmp_path / "said"
+    closed_and_recorded(pods, local_cluster, number)
+    attempt = Table.of(pods.endpoints("x/far"), [tcp(number)], targets=pods.endpoints("x/server"), families=[4])
+
+    def told() -> list[str]:
+        return [str(each) for each in about(output.read_text(), pods, number)]
+
+    with following(local_cluster, output, "-n", "x", "--verdict", "deny", "-o", "json"):
+        until("what was there", told, within=20)
+        local_cluster.control_plane.stop_apiserver()
+        try:
+            before = len(told())
+            local_cluster.prober.measure(attempt.probes())
+        finally:
+            local_cluster.control_plane.start_apiserver()
+        until("what was denied meanwhile", lambda: len(told()) > before, within=30)
+    assert len(set(told())) == len(told())
 
 
 def test_kubectl_shows_what_an_agent_says(engine: Installation, local_cluster: LocalCluster) -> None:

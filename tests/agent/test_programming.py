@@ -77,11 +77,11 @@ def test_not_a_step_on_the_way(world: World) -> None:
 
 
 def test_another_object_begins_anew(world: World) -> None:
-    world.saw(5, 1.0)
-    world.saw(1, 2.0, uid="u2")
-    world.applied(5, at=3.0)
+    world.saw(1, 1.0)
+    world.saw(2, 2.0, uid="u2")
+    world.applied(1, at=3.0)
     assert world.seen == []
-    world.applied(1, at=4.0, uid="u2")
+    world.applied(2, at=4.0, uid="u2")
     assert world.seen == [pytest.approx(2.0)]
 
 
