@@ -165,6 +165,12 @@ def two_nodes(installed: ControlPlane) -> ControlPlane:
     return installed
 
 
+@pytest.fixture
+def tokened(with_token: Callable[[str], Api], token: Callable[[str, str], str]) -> Callable[[str], Api]:
+    """A client with the token of an account, of a pod on node-a."""
+    return lambda account: with_token(token(account, "node-a"))
+
+
 def report(client: Api, name: str) -> None:
     """As an agent does."""
     status = {"status": {"observedGeneration": 1, "appliedDigest": "abc"}}
@@ -194,6 +200,39 @@ def test_a_token_without_a_node_reports_on_none(two_nodes: ControlPlane, with_to
     for name in ("node-a", "node-b"):
         with pytest.raises(ApiError, match="may only report on the node"):
             report(unbound, name)
+
+
+CORE, NODEWALL = "/api/v1", "/apis/nodewall.io/v1alpha1"
+NETWORKING = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces"
+MERGE = "application/merge-patch+json"
+LABEL: Object = {"metadata": {"labels": {"a": "b"}}}
+OUT_OF_REACH = [
+    ("nodewall-controller", "PATCH", f"{CORE}/nodes/node-a", LABEL),
+    ("nodewall-controller", "PATCH", f"{CORE}/namespaces/default", LABEL),
+    ("nodewall-controller", "PATCH", f"{CORE}/namespaces/nodewall-system/pods/nodewall-controller-node-a", LABEL),
+    ("nodewall-controller", "POST", NETWORKING, {"metadata": {"name": "x"}, "spec": {"podSelector": {}}}),
+    ("nodewall-controller", "PATCH", f"{NODEWALL}/noderulesets/node-a/status", {"status": {"appliedDigest": "x"}}),
+    ("nodewall-controller", "PATCH", f"{NODEWALL}/clusterextendednetworkpolicies/x", LABEL),
+    ("nodewall-controller", "GET", f"{CORE}/namespaces/nodewall-system/secrets", None),
+    ("nodewall-controller", "GET", f"{LEASES}/kube-system/leases", None),
+    ("nodewall-agent", "GET", f"{CORE}/pods", None),
+    ("nodewall-agent", "GET", f"{CORE}/nodes/node-a", None),
+    ("nodewall-agent", "GET", NETWORKING, None),
+    ("nodewall-agent", "GET", f"{NODEWALL}/extendednetworkpolicies", None),
+    ("nodewall-agent", "GET", f"{CORE}/namespaces/nodewall-system/secrets", None),
+    ("nodewall-agent", "GET", f"{LEASES}/nodewall-system/leases", None),
+    ("nodewall-agent", "POST", f"{CORE}/namespaces/default/events", {"metadata": {"name": "x"}}),
+]
+
+
+@pytest.mark.parametrize(("account", "method", "path", "body"), OUT_OF_REACH)
+def test_a_real_token_gets_no_further(
+    two_nodes: ControlPlane, tokened: Callable[[str], Api], account: str, method: str, path: str, body: Object | None
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        tokened(account).request(method, path, body, content_type=MERGE if method == "PATCH" else "application/json")
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
 
 
 def test_an_agent_changes_no_rule_set(two_nodes: ControlPlane, agent_of: Callable[[str], Api]) -> None:
