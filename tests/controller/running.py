@@ -17,6 +17,7 @@ from tests.kube.fake_api import FakeApi, Object
 from tests.kube.mirroring import QuickClock
 
 DEADLINE_SECONDS = 10.0
+_SETTINGS = Settings()
 
 
 async def until(what: str, condition: Callable[[], Any], within: float = DEADLINE_SECONDS) -> None:
@@ -30,19 +31,19 @@ async def until(what: str, condition: Callable[[], Any], within: float = DEADLIN
 
 
 @asynccontextmanager
-async def running(api: FakeApi) -> AsyncIterator[Listing]:
+async def running(api: FakeApi, settings: Settings = _SETTINGS) -> AsyncIterator[Listing]:
     """A controller at work; stopped at the end as by SIGTERM."""
-    async with measured(api, Metrics(metrics.CONTROLLER, "test")) as listing:
+    async with measured(api, Metrics(metrics.CONTROLLER, "test"), settings) as listing:
         yield listing
 
 
 @asynccontextmanager
-async def measured(api: FakeApi, counters: Metrics) -> AsyncIterator[Listing]:
+async def measured(api: FakeApi, counters: Metrics, settings: Settings = _SETTINGS) -> AsyncIterator[Listing]:
     """The same, with its metrics at hand."""
     listing = Listing()
     async with connect(api.credentials(), timeouts=Timeouts(request=5.0)) as session:
         reporter = Reporter("nodewall-controller", "test")
-        parts = Controller(session, Settings(), counters, reporter, QuickClock(), lambda: float("inf"))
+        parts = Controller(session, settings, counters, reporter, QuickClock(), lambda: float("inf"))
         parts.lead(True)
         task = asyncio.create_task(parts.run(listing))
         try:

@@ -43,7 +43,7 @@ TAKEN: dict[str, tuple[str, str]] = {
     "--policy-log": ("none", "None"),
     "--policy-log-rate": ("1000", "1000"),
     "--policy-log-burst": ("1", "1"),
-    "--share-groups-above": ("Never", "None"),
+    "--share-groups-above": ("7", "7"),
     "--new-pods": ("ALLOW", "Allow"),
     "--pod-cidrs": ("10.0.0.0/8, fd00::/64", "(IPv4Network('10.0.0.0/8'), IPv6Network('fd00::/64'))"),
     "--established": ("strict", "Strict"),

@@ -427,7 +427,10 @@ class FakeApi:
             return _not_found(place)
         if verb == "patch":
             only = {"status": body.get("status", {})} if place.subresource == "status" else body
-            body = _merged(copy.deepcopy(old) if old else {}, only)
+            kept = copy.deepcopy(old) if old else {}
+            if applied and "spec" in only:
+                kept.pop("spec", None)  # specs of ours are atomic
+            body = _merged(kept, only)
         body.setdefault("metadata", {}).update({"name": key[1]} | ({"namespace": key[0]} if key[0] else {}))
         return _json(self.put(place.resource, body), 200 if old else 201)
 

@@ -151,7 +151,9 @@ def _resolved(raw: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str
 
 
 _CHECKS_BY_TITLE = {form.__name__: checks for form, checks in CHECKS.items()}
-_ATOMIC = frozenset({labels.LabelSelector.__name__})
+_ATOMIC = frozenset(each.__name__ for each in (labels.LabelSelector, NodeRuleSetSpec, PeerGroupSpec))
+"""What a writer writes as a whole. Without it a field that somebody adds to a spec of ours would be that one's, and our
+own apply, which does not name it, would leave it there for ever."""
 
 
 def _extensions(title: str, found: Schema) -> Schema:

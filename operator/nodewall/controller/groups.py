@@ -98,6 +98,7 @@ class Groups:
         self._parts: dict[str, GroupPart] = {}
         self._dirty: dict[str, None] = {}
         self._ours: dict[str, tuple[str, int]] = {}
+        self._awaited: dict[str, tuple[str, int]] = {}  # (uid, generation) written, and not seen yet
         self._unwanted: set[str] = set()
         self._newest = 0  # revision that was ever used
         self._untold = False  # parts are newer than the revision that the nodes know, or somebody else changed it
@@ -116,9 +117,10 @@ class Groups:
 
     def saw(self, name: str, published: PublishedPart | None) -> None:
         """The API has this object now, or none. What no write of ours explains is undone."""
-        known = self._there.get(name)
-        if published and known and known.uid == published.uid and published.generation < known.generation:
-            return  # an older one than that whose writing has been answered already
+        awaited = self._awaited.get(name)
+        if published and awaited and published.uid == awaited[0] and published.generation < awaited[1]:
+            return  # older than what has been written, and answered, already
+        self._awaited.pop(name, None)
         if published is None:
             self._there.pop(name, None)
         else:
@@ -271,6 +273,7 @@ class Groups:
         except BaseException:
             self._untold = True  # whether it was done is not known
             raise
+        self._awaited[name] = uid, generation
         before = self._parts.get(name)
         group = SharedGroup(before.content.name, before.parts) if before else None
         self._there[name] = PublishedPart(uid, digest, revision, generation, group)
@@ -287,3 +290,4 @@ class Groups:
         for name in sorted(gone):
             self._ours.pop(name, None)
             await self._api.remove(name, self._there[name].uid)
+            self._there.pop(name, None)

@@ -1,0 +1,350 @@
+"""Groups that many nodes share: what is written of them, in which order, and what never is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from nodewall.api import peergroup
+from nodewall.api.peergroup import REVISION
+from nodewall.api.ruleset import digest_of
+from nodewall.compile.settings import Settings
+from nodewall.controller.groups import Groups, GroupsLateError, PublishedPart
+from nodewall.kube.errors import Call, UnreachableError
+from nodewall.kube.resource import NETWORK_POLICIES, NODES, PEER_GROUPS, PODS
+from nodewall.model.address import Address
+from nodewall.model.ruleset import AddressGroup, GroupPart, SharedGroup
+from tests.controller.running import node, pod, rule_sets, running, until
+from tests.kube.fake_api import FakeApi, Object, Refuse
+from tests.kube.mirroring import QuickClock
+
+SHARED = Settings(share_above=1)
+
+
+def letting_in(name: str = "open", **peers: str) -> Object:
+    """Each pod in "shop" lets in the pods of the shop with these labels."""
+    rule = {"from": [{"podSelector": {"matchLabels": peers}}]}
+    return {"metadata": {"name": name, "namespace": "shop"}, "spec": {"podSelector": {}, "ingress": [rule]}}
+
+
+def furnish(api: FakeApi, nodes: int = 3) -> None:
+    """A pod on each node, and a policy that lets all of them in everywhere."""
+    for number in range(nodes):
+        api.put(NODES, node(f"n{number}"))
+        api.put(PODS, pod(f"p{number}", f"10.0.{number}.1", on=f"n{number}"))
+    api.put(NETWORK_POLICIES, letting_in())
+
+
+@asynccontextmanager
+async def at_work(api: FakeApi, settings: Settings = SHARED) -> AsyncIterator[None]:
+    """A controller that has written everything."""
+    async with running(api, settings):
+        await until("rule sets", lambda: rule_sets(api).keys() >= {name for _, name in api.objects(NODES)})
+        await until("whole", lambda: not settings.share_above or is_whole(api))
+        yield
+
+
+def groups(api: FakeApi) -> dict[str, Object]:
+    return {name: found for (_, name), found in api.objects(PEER_GROUPS).items()}
+
+
+def is_whole(api: FakeApi) -> bool:
+    """Whether everything that is named is there, and the revision told."""
+    found = groups(api)
+    if REVISION not in found:
+        return False
+    told = found[REVISION]["spec"]["revision"]
+    return all(_has(api, each, told) for each in rule_sets(api).values())
+
+
+def _has(api: FakeApi, rule_set: Object, told: int) -> bool:
+    named = rule_set["spec"].get("sharedGroups", [])
+    names = [peergroup.name((each["name"], each["parts"], index)) for each in named for index in range(each["parts"])]
+    return bool(named) and rule_set["spec"]["groupsRevision"] <= told and all(name in groups(api) for name in names)
+
+
+def members(api: FakeApi) -> set[str]:
+    return {member for found in groups(api).values() for member in found["spec"]["members"]}
+
+
+def written(api: FakeApi, since: int = 0) -> list[str]:
+    """Names of the objects of ours that were written or deleted, in this order."""
+    changes = [seen for seen in api.requests[since:] if seen.verb in {"patch", "create", "delete"}]
+    ours = [seen.path.split("v1alpha1/")[1] for seen in changes if "noderulesets/" in seen.path or "peerg" in seen.path]
+    return [each.split("/")[1] for each in ours if not each.endswith("/status")]
+
+
+async def test_groups_are_written_before_the_revision_and_that_before_who_names_them() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with at_work(api):
+            order = written(api)
+            (group,) = {each["name"] for found in rule_sets(api).values() for each in found["spec"]["sharedGroups"]}
+            assert order[:2] == [f"{group}-1-0", REVISION]
+            assert sorted(order[2:]) == ["n0", "n1", "n2"]
+            assert members(api) == {"10.0.0.1", "10.0.1.1", "10.0.2.1"}
+            assert all(found["spec"]["digest"] == digest_of(found["spec"]) for found in groups(api).values())
+            assert all(found["spec"]["addressGroups"] == [] for found in rule_sets(api).values())
+
+
+@pytest.mark.parametrize("nodes", [3, 30])
+async def test_a_pod_that_joins_is_written_once_and_not_once_per_node(nodes: int) -> None:
+    async with FakeApi() as api:
+        furnish(api, nodes)
+        async with at_work(api):
+            before = len(api.requests)
+            api.put(PODS, pod("new", "10.9.9.9", on="n1"))
+            await until("joined", lambda: "10.9.9.9" in members(api) and len(written(api, before)) >= 3)
+            await asyncio.sleep(0.4)
+            (part,) = {name for name in groups(api) if name != REVISION}
+            assert sorted(written(api, before)) == sorted([part, REVISION, "n1"])
+
+
+async def test_small_clusters_have_no_such_objects() -> None:
+    async with FakeApi() as api:
+        furnish(api, 2)
+        async with running(api, Settings(share_above=50)):
+            await until("rule sets", lambda: len(rule_sets(api)) == 2)
+            await asyncio.sleep(0.4)
+            assert groups(api) == {}
+            assert all("sharedGroups" not in found["spec"] for found in rule_sets(api).values())
+
+
+async def test_a_controller_that_starts_anew_writes_nothing() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with at_work(api):
+            pass
+        before = len(api.requests)
+        async with at_work(api):
+            await asyncio.sleep(0.6)
+            assert written(api, before) == []
+
+
+async def test_what_somebody_else_changes_is_undone() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with at_work(api):
+            (part,) = {name for name in groups(api) if name != REVISION}
+            good = members(api)
+            body = groups(api)[part]
+            spec = {**body["spec"], "members": ["10.6.6.6"]}
+            spec["digest"] = digest_of(spec)
+            api.put(PEER_GROUPS, {**body, "spec": spec})
+            await until("undone", lambda: members(api) == good)
+            api.remove(PEER_GROUPS, part)
+            await until("there again", lambda: part in groups(api) and members(api) == good)
+            api.remove(PEER_GROUPS, REVISION)
+            await until("told again", lambda: is_whole(api))
+            told = groups(api)[REVISION]
+            api.put(PEER_GROUPS, {**told, "spec": {**told["spec"], "revision": 1 << 60}})
+            await until("counted as before", lambda: groups(api)[REVISION]["spec"]["revision"] < 1 << 20)
+
+
+async def test_a_revision_that_was_begun_by_another_controller_is_ended() -> None:
+    """It wrote a part and died: the nodes have to be told one that is beyond it."""
+    async with FakeApi() as api:
+        furnish(api)
+        async with at_work(api):
+            pass
+        (part,) = {name for name in groups(api) if name != REVISION}
+        body = groups(api)[part]
+        spec = {**body["spec"], "revision": 90}
+        spec["digest"] = digest_of(spec)
+        api.put(PEER_GROUPS, {**body, "spec": spec})
+        async with running(api, SHARED):
+            await until("told", lambda: groups(api)[REVISION]["spec"]["revision"] > 90)
+
+
+async def test_rule_sets_wait_while_their_groups_cannot_be_written() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        api.fail("patch", Refuse(500, "no"), times=10_000, resource=PEER_GROUPS)
+        async with running(api, SHARED):
+            await until("tried", lambda: len([seen for seen in api.requests if "peergroups" in seen.path]) > 5)
+            assert rule_sets(api) == {}
+            api.heal()
+            await until("written", lambda: len(rule_sets(api)) == 3 and is_whole(api))
+
+
+async def test_a_cluster_that_shrinks_needs_them_no_more() -> None:
+    async with FakeApi() as api:
+        furnish(api, 4)
+        async with at_work(api, Settings(share_above=3)):
+            for number in (3, 2, 1):
+                api.remove(PODS, f"p{number}", "shop")
+            await until("held by the rule set", lambda: "sharedGroups" not in rule_sets(api)["n0"]["spec"])
+            assert rule_sets(api)["n0"]["spec"]["addressGroups"][0]["addresses"] == ["10.0.0.1"]
+
+
+# -- alone, with a clock and an API that the test plays
+
+
+class Sped:
+    """Each look at it is a minute later."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 60.0
+        return self.now
+
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.sleep(0.001)
+
+    def chance(self) -> float:
+        return 0.5
+
+
+@dataclass
+class Api:
+    """Keeps what is there."""
+
+    there: dict[str, bytes] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
+    failing: set[str] = field(default_factory=set)
+
+    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+        await asyncio.sleep(0)
+        if name in self.failing:
+            raise UnreachableError(Call("patch", name), "no answer")
+        self.there[name] = spec
+        self.order.append(name)
+        return f"uid-{name}", 1
+
+    async def remove(self, name: str, uid: str) -> None:
+        assert uid == f"uid-{name}"
+        del self.there[name]
+        self.order.append(f"-{name}")
+
+
+@dataclass(frozen=True)
+class Named:
+    revision: int = 0
+    groups: frozenset[SharedGroup] = frozenset()
+
+
+def part(*addresses: str, group: str = "g1", parts: int = 1, index: int = 0) -> GroupPart:
+    return GroupPart(AddressGroup(group, "all", tuple(map(Address, addresses))), parts, index)
+
+
+@asynccontextmanager
+async def alone(
+    api: Api, holders: Mapping[str, Named], clock: QuickClock | Sped | None = None, *, leads: bool = True
+) -> AsyncIterator[Groups]:
+    found = Groups(api, lambda: leads, clock or QuickClock())
+    task = asyncio.create_task(found.run(holders))
+    try:
+        yield found
+    finally:
+        assert not task.done(), task
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_the_revision_is_told_when_all_parts_are_written_and_not_before() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        api.failing = {"g1-2-1"}
+        found.want(part("10.0.0.1", parts=2, index=0))
+        found.want(part("10.0.0.2", parts=2, index=1))
+        found.wanted({"g1": 2})
+        await until("half of it", lambda: "g1-2-0" in api.there)
+        await asyncio.sleep(0.05)
+        assert REVISION not in api.there
+        with pytest.raises(GroupsLateError):
+            await found.settled()
+        api.failing = set()
+        assert await found.settled() == found.revision > 0
+        assert api.order[-2:] == ["g1-2-1", REVISION]
+        assert msgspec.json.decode(api.there[REVISION])["revision"] == found.revision
+
+
+async def test_what_came_meanwhile_is_in_the_next_round() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        for number in range(20):
+            found.want(part(f"10.0.0.{number}"))
+            found.wanted({"g1": 1})
+            await asyncio.sleep(0)
+        await found.settled()
+        assert b"10.0.0.19" in api.there["g1-1-0"]
+        assert len(api.order) < 20, "rounds take what there is"
+
+
+async def test_an_unchanged_part_is_not_written_and_no_revision_told() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        for _ in range(3):
+            found.want(part("10.0.0.1"))
+            found.wanted({"g1": 1})
+            await found.settled()
+        assert api.order == ["g1-1-0", REVISION]
+
+
+async def test_without_the_lease_nothing_is_written() -> None:
+    api = Api()
+    async with alone(api, {}, leads=False) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        found.take_over()
+        await asyncio.sleep(0.05)
+        assert api.order == []
+
+
+async def test_a_group_goes_when_no_rule_set_names_it() -> None:
+    api, holders = Api(), {"n1": Named(1, frozenset({SharedGroup("g1", 1)}))}
+    async with alone(api, holders, Sped()) as found:
+        found.want(part("10.0.0.1"))
+        found.want(part("10.0.0.1", group="g2"))
+        found.wanted({"g1": 1, "g2": 1})
+        await found.settled()
+        found.wanted({"g2": 1})
+        await asyncio.sleep(0.1)
+        assert "g1-1-0" in api.there, "a node's rule set still names it"
+        holders["n1"] = Named()
+        await until("removed", lambda: "g1-1-0" not in api.there)
+        assert {"g2-1-0", REVISION} == api.there.keys()
+        found.wanted({})
+        await until("as simple as before", lambda: not api.there)
+
+
+async def test_a_part_that_was_chosen_to_be_too_large_holds_up_nobody_else() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        many = [f"fd00:1111:2222:3333:4444:5555:{number >> 16:x}:{number & 65535:x}" for number in range(9000)]
+        found.want(part(*many))
+        found.want(part("10.0.0.1", group="g2"))
+        found.wanted({"g1": 1, "g2": 1})
+        await found.settled()
+        assert api.there.keys() == {"g2-1-0", REVISION}
+
+
+async def test_a_late_sight_of_an_own_write_is_no_news() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        for number in range(2):
+            found.want(part(f"10.0.0.{number}"))
+            found.wanted({"g1": 1})
+            await found.settled()
+        before = list(api.order)
+        digest, _ = peergroup.encode_part(part("10.0.0.0"), 1)
+        found.saw("g1-1-0", PublishedPart("uid-g1-1-0", digest, 1, 0, SharedGroup("g1", 1)))
+        await asyncio.sleep(0.05)
+        assert api.order == before
+
+
+async def test_rule_sets_are_told_over_which_time_reports_are_spread() -> None:
+    """One second per twenty nodes: a small cluster hears at once, and a large one is not flooded by its own nodes."""
+    for nodes, seconds in ((3, None), (1000, 50)):
+        api = Api()
+        async with alone(api, {f"n{number}": Named() for number in range(nodes)}) as found:
+            found.want(part("10.0.0.1"))
+            found.wanted({"g1": 1})
+            await found.settled()
+            assert msgspec.json.decode(api.there[REVISION]).get("reportWithin") == seconds
