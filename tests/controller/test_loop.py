@@ -9,11 +9,12 @@ from itertools import pairwise
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.controller.groups import Groups
-from nodewall.controller.loop import HANDS, Loop
+from nodewall.controller.limiter import Limiter
+from nodewall.controller.loop import BULK_RATE, BULK_WINDOW, HANDS, Loop
 from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher, Result
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace
-from nodewall.kube.errors import Call, InvalidError, RefusedError, UnreachableError
+from nodewall.kube.errors import Call, InvalidError, RefusedError, ThrottledError, TooLargeError, UnreachableError
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import AddressGroup, GroupPart, NodeRuleSet
 from tests.controller.running import until
@@ -102,6 +103,7 @@ class Watcher:
 
     failed_nodes: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    delays: list[float | None] = field(default_factory=list)
 
     def waiting(self, nodes: int) -> None: ...
     def compiled(self, seconds: float) -> None: ...
@@ -114,6 +116,7 @@ class Watcher:
 
     def failed(self, node: str, error: Exception, delay: float | None) -> None:
         self.failed_nodes.append(node)
+        self.delays.append(delay)
 
 
 @dataclass
@@ -123,6 +126,7 @@ class Stage:
     watcher: Watcher
     publisher: Publisher
     loop: Loop
+    clock: QuickClock
 
     def change(self, content: str, *nodes: str, reason: Reason = Reason.CHANGED) -> None:
         """Something happened that makes these nodes dirty, with this content from now on."""
@@ -139,12 +143,14 @@ def encode(rule_set: NodeRuleSet) -> Encoded:
 
 
 @asynccontextmanager
-async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
-    """The loop at work on these nodes, each published as "" before."""
-    compiler, api, watcher = Compiler(), Api(), Watcher()
+async def stage(
+    *nodes: str, pace: Pace = EAGER, limiter: Limiter | None = None, content: str = "", without: str = ""
+) -> AsyncIterator[Stage]:
+    """The loop at work on these nodes, each published as "" before (but ``without`` one), and ``content`` now."""
+    compiler, api, watcher, clock = Compiler(content=dict.fromkeys(nodes, content)), Api(), Watcher(), QuickClock()
     publisher = Publisher(api, encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
-    loop = Loop(compiler, publisher, watcher, QuickClock(), pace)
-    for name in nodes:
+    loop = Loop(compiler, publisher, watcher, clock, pace, limiter)
+    for name in set(nodes) - {without}:
         publisher.saw(name, Published("uid", "", "u1"))
     loop.feed([Change(Input.NODE, name, Node(name, uid="u1")) for name in nodes])
     listed = asyncio.Event()
@@ -154,7 +160,7 @@ async def stage(*nodes: str, pace: Pace = EAGER) -> AsyncIterator[Stage]:
     try:
         await until("taken in", lambda: compiler.batches)
         await asyncio.sleep(0.01)
-        yield Stage(compiler, api, watcher, publisher, loop)
+        yield Stage(compiler, api, watcher, publisher, loop, clock)
     finally:
         assert not task.done(), task
         task.cancel()
@@ -285,3 +291,70 @@ async def test_after_each_compile_everybody_else_has_a_turn() -> None:
         await until("all are made", lambda: len(here.compiler.made) == HANDS)
         task.cancel()
         assert max(after - before for before, after in pairwise(turns)) == 1
+
+
+async def test_while_the_api_server_rests_nothing_is_compiled_and_the_newest_is_written_after_it() -> None:
+    limiter = Limiter()
+    async with stage("n1", limiter=limiter) as here:
+        await until("warm", here.loop.warmed.is_set)
+        here.compiler.made.clear()
+        now = here.clock.monotonic()
+        limiter.ended(now, now, ThrottledError(Call("patch", "n1"), "slow down", retry_after=0.5))
+        for content in ("first", "second"):
+            here.change(content, "n1", reason=Reason.NEW_POD)
+            await asyncio.sleep(0.05)
+        assert here.compiler.made == []
+        await until("written", lambda: here.written("n1"))
+        assert here.clock.monotonic() - now >= 0.5
+        assert (here.written("n1"), here.compiler.made) == (["second"], ["n1"])
+
+
+async def test_fewer_hands_are_fewer_writes_at_a_time() -> None:
+    nodes = [f"n{number}" for number in range(12)]
+    async with stage(*nodes, limiter=Limiter(3)) as here:
+        here.api.gate.clear()
+        here.change("x", *nodes, reason=Reason.NEW_POD)
+        await until("all hands are busy", lambda: len(here.api.busy) == 3)
+        here.api.gate.set()
+        await until("all are written", lambda: len(here.api.written) == len(nodes))
+        assert here.api.most == 3
+
+
+async def test_what_an_upgrade_changes_is_spread_out_and_changes_of_the_day_go_first() -> None:
+    """Each object is there, and each is another one now."""
+    nodes = [f"n{number:03}" for number in range(3 * BULK_WINDOW)]
+    async with stage(*nodes, content="of the new version") as here:
+        began = here.clock.monotonic()
+        await until("begun", lambda: here.api.written)
+        here.change("of the day", nodes[-1], reason=Reason.NEW_POD)
+        await until("the change of the day", lambda: here.written(nodes[-1]) == ["of the day"])
+        assert len(here.api.written) < 2 * BULK_WINDOW
+        await until("all", lambda: len({name for name, _ in here.api.written}) == len(nodes))
+        assert here.clock.monotonic() - began >= (len(nodes) - BULK_WINDOW - 1) / BULK_RATE
+        assert len(here.api.written) == len(nodes), "nothing is written twice"
+
+
+async def test_what_is_as_it_was_costs_no_write_and_no_time() -> None:
+    nodes = [f"n{number:03}" for number in range(3 * BULK_WINDOW)]
+    async with stage(*nodes) as here:
+        began = here.clock.monotonic()
+        await until("warm", here.loop.warmed.is_set)
+        assert here.clock.monotonic() - began < len(nodes) / BULK_RATE / 2
+        assert here.api.written == []
+
+
+async def test_a_node_without_an_object_waits_for_no_other() -> None:
+    nodes = [f"n{number:03}" for number in range(3 * BULK_WINDOW)]
+    async with stage(*nodes, content="new", without="n000") as here:
+        await until("written", lambda: here.written("n000"))
+        assert len(here.api.written) < BULK_WINDOW
+
+
+async def test_what_is_too_large_for_the_api_server_is_not_tried_again_before_it_changes() -> None:
+    async with stage("n1") as here:
+        here.api.failures, here.api.failure = 1, TooLargeError
+        here.change("too large", "n1")
+        await until("refused", lambda: here.watcher.failed_nodes == ["n1"])
+        assert here.watcher.delays == [None]
+        here.change("smaller", "n1")
+        await until("written", lambda: here.written("n1") == ["smaller"])

@@ -1,7 +1,7 @@
 """No compile keeps the event loop for more than 20 ms, however large the cluster: by a clock that counts.
 
-The clock goes by what the compiler does and by nothing else: the machine and whoever else uses it do not matter. What an
-operation costs was measured (1 to 5 microseconds; 20 to 100 for a class of a few rules), and is rounded up.
+The clock goes by what the compiler does and by nothing else: the machine and whoever else uses it do not matter. What
+an operation costs was measured (1 to 5 microseconds; 20 to 100 for a class of a few rules), and is rounded up.
 """
 
 import asyncio

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from nodewall.compile.changes import Change, Dirty, Input, Reason
-from nodewall.controller import limiter
-from nodewall.controller.limiter import Limiter
+from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
 from nodewall.controller.publish import OversizedError, Publisher, Result, Step
 from nodewall.controller.quarantine import HeldError
@@ -24,7 +23,7 @@ from nodewall.model.ruleset import GroupPart, NodeRuleSet
 
 log = logging.getLogger(__name__)
 
-HANDS = limiter.MOST
+HANDS = MOST
 """Writes at a time, at most."""
 
 BULK_RATE = 100.0
@@ -159,6 +158,8 @@ class Loop:
         """
         await listed.wait()
         await self._take_in()
+        for node in self._publisher.published:  # everything looks new to a compiler that has just begun
+            self._schedule.forget(node)
         self._mark_all()
         self._cold = set(self._nodes)
         self._open = True

@@ -41,7 +41,9 @@ class Schedule(Generic[Key]):
     """Keys that wait and keys in hand; at most ``hands`` of the latter."""
 
     def __init__(self, pace: Pace, hands: int) -> None:
-        self._pace, self._hands = pace, hands
+        self._pace = pace
+        self.hands = hands
+        """May be another number before each ``take``."""
         self._waiting: dict[Key, _Wait] = {}
         self._in_hand: set[Key] = set()
         # Keys by the time they were due when they were put here. The true time may be later by now: then they are put
@@ -72,7 +74,7 @@ class Schedule(Generic[Key]):
     def take(self, now: float) -> list[Key]:
         """The keys that are due and for which there is a hand: they are the caller's until ``done`` or ``failed``."""
         taken: list[Key] = []
-        while len(self._in_hand) < self._hands and (key := self._next(now)) is not None:
+        while len(self._in_hand) < self.hands and (key := self._next(now)) is not None:
             del self._waiting[key]
             self._in_hand.add(key)
             taken.append(key)
@@ -97,7 +99,7 @@ class Schedule(Generic[Key]):
 
     def wakes_at(self) -> float | None:
         """When ``take`` may next have something, as things stand; None: after a mark, or when a hand is free again."""
-        if len(self._in_hand) >= self._hands or not self._waiting:
+        if len(self._in_hand) >= self.hands or not self._waiting:
             return None
         timer = self._timers[0][0] if self._timers else None
         urgent = min((self._waiting[key].due(self._pace) for key in self._urgent if self._ready(key)), default=None)
