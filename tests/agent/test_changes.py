@@ -107,6 +107,15 @@ def test_a_pod_that_is_selected_for_the_first_time_is_judged_anew() -> None:
     assert stricter(unselected, OLD)
 
 
+@pytest.mark.parametrize("direction", Direction)
+def test_a_pod_that_moves_between_classes_that_stay_is_judged_anew(direction: Direction) -> None:
+    """Its own rules are others now, though no class has changed."""
+    classes = tuple(RuleClass(name, direction, rules, ISOLATION) for name, rules in (("one", (ALLOW,)), ("two", ())))
+    ends = [Endpoint("shop", "web-1", POD.addresses, **{direction.value.lower(): name}) for name in ("one", "two")]
+    old, new = (replace(OLD, classes=classes, endpoints=(end, replace(OTHER, ingress=""))) for end in ends)
+    assert stricter(old, new)
+
+
 def owned(*pairs: tuple[str, tuple[str, ...]]) -> NodeRuleSet:
     return NodeRuleSet("n1", endpoints=tuple(Endpoint("shop", pod, tuple(map(Address, each))) for pod, each in pairs))
 
