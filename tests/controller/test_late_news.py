@@ -1,0 +1,87 @@
+"""What the watch brings after a newer write has been answered: not somebody else's doing, unlike a restored backup."""
+
+from dataclasses import dataclass
+
+from nodewall.controller.groups import Groups
+from nodewall.controller.publish import Encoded, Published, Publisher
+from nodewall.model.cluster import Node
+from nodewall.model.ruleset import AddressGroup, NodeRuleSet
+from tests.controller.test_loop import Unused, encode
+from tests.kube.mirroring import QuickClock
+
+NODE = Node("n1", uid="u1")
+
+
+@dataclass
+class Api:
+    """Each write is the next generation."""
+
+    generation: int = 1
+
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:  # noqa: ARG002
+        self.generation += 1
+        return Published("uid", wanted.digest, node.uid, generation=self.generation)
+
+    async def remove(self, name: str, uid: str) -> None:
+        raise AssertionError((name, uid))
+
+
+def seen(content: str, generation: int, uid: str = "uid") -> Published:
+    return Published(uid, content, "u1", applied=content, generation=generation)
+
+
+def rule_set(content: str) -> NodeRuleSet:
+    return NodeRuleSet("n1", groups=(AddressGroup("g", content, ()),))
+
+
+async def published(content: str) -> Publisher:
+    """The node had "old" in generation 1, and this has just been written."""
+    publisher = Publisher(Api(), encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
+    publisher.saw("n1", seen("old", 1))
+    await publisher.publish(NODE, rule_set(content))
+    return publisher
+
+
+async def test_a_report_on_an_older_rule_set_is_no_harm() -> None:
+    publisher = await published("new")
+    assert publisher.saw("n1", seen("old", 1))
+    assert publisher.published["n1"].content == "new"
+    assert publisher.saw("n1", seen("new", 2))
+
+
+async def test_somebody_elses_rule_set_is() -> None:
+    publisher = await published("new")
+    assert not publisher.saw("n1", seen("foreign", 3))
+
+
+async def test_an_older_one_after_ours_was_seen_is_a_restored_backup() -> None:
+    publisher = await published("new")
+    assert publisher.saw("n1", seen("new", 2))
+    assert not publisher.saw("n1", seen("old", 1))
+    assert publisher.published["n1"].content == "old"
+
+
+async def test_a_watch_that_is_faster_than_the_answer_leaves_nothing_to_wait_for() -> None:
+    api = Fast()
+    api.publisher = publisher = Publisher(api, encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
+    publisher.saw("n1", seen("old", 1))
+    await publisher.publish(NODE, rule_set("new"))
+    assert not publisher.saw("n1", seen("old", 1))
+
+
+async def test_an_object_that_was_made_anew_is_not_older() -> None:
+    publisher = await published("new")
+    assert not publisher.saw("n1", seen("old", 1, uid="another"))
+
+
+@dataclass
+class Fast(Api):
+    """The watch brings a write before its answer is here."""
+
+    publisher: Publisher | None = None
+
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
+        written = await super().write(node, wanted, age)
+        assert self.publisher
+        self.publisher.saw("n1", written)
+        return written
