@@ -15,10 +15,10 @@ from bench import crowd, populace, usage, wide
 from bench.bench_latency import POINTS
 from bench.clusters import Shape, address, cluster
 from bench.measure import Result, Together, point
-from bench.sightings import Sightings, sightings
+from bench.sightings import GROUPS, Sightings, sightings
 from bench.steady import steady
 from bench.wide import Place
-from e2e.components import Component, Installation
+from e2e.components import CHECKOUT, Checkout, Component, Installation
 from e2e.controlplane import ControlPlane
 from e2e.instance import Instance
 from e2e.local import LocalCluster
@@ -33,6 +33,8 @@ STARTED = {"seconds": "s", "reported": "s", "cpu": "s", "memory": "MB", "apiserv
 the most memory that it ever had; processor time of the API server.
 """
 EVENTS = 60
+BEGINNING = 5.0
+"""Seconds after which a controller that was started again has begun to write."""
 CALM = 0.5
 """Seconds without a NodeRuleSet after which a change has reached its last one."""
 
@@ -54,9 +56,23 @@ def _measure(nodes: int, shape: Shape) -> Iterator[Result]:
             yield from _changes(nodes, plane, state, seen)
             own, server = _process(controller), plane.processes["kube-apiserver"].identity.pid
             yield from steady(f"scale.steady.{nodes}", plane.api, own, server, list(state.pods.values()))
-            place = Place(plane.api, seen, own, server, nodes)
-            wide.begin(place)
-            yield from wide.joining(f"scale.wide.{nodes}.inline", place)
+        if nodes == max(SIZES):
+            yield from _wide(nodes, plane, controller)
+
+
+def _wide(nodes: int, plane: ControlPlane, controller: Component) -> Iterator[Result]:
+    """The same controller with each of two settings."""
+    server = plane.processes["kube-apiserver"].identity.pid
+    wide.begin(plane.api)
+    with sightings(plane.api) as rule_sets, sightings(plane.api, GROUPS) as groups:
+        for mode, above in wide.MODES.items():
+            controller.stop()
+            controller.runtime = Checkout({**CHECKOUT.env, "NODEWALL_SHARE_GROUPS_ABOVE": above})
+            controller.start()
+            controller.await_ready(60)
+            time.sleep(BEGINNING)
+            place = Place(plane.api, rule_sets, groups, _process(controller), server, nodes)
+            yield from wide.joining(f"scale.wide.{nodes}.{mode}", place)
 
 
 def _process(controller: Component) -> int:

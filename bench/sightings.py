@@ -1,4 +1,4 @@
-"""When each NodeRuleSet changed, as somebody sees it who watches them beside the agents."""
+"""When each NodeRuleSet (or PeerGroup) changed, as somebody sees it who watches them beside the agents."""
 
 import re
 import threading
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from e2e.api import Api
 
-PATH = "/apis/nodewall.io/v1alpha1/noderulesets"
+RULE_SETS, GROUPS = (f"/apis/nodewall.io/v1alpha1/{plural}" for plural in ("noderulesets", "peergroups"))
 # Not parsed as JSON: this runs beside what it measures. Keys are in alphabetical order.
 _NAME = re.compile(rb'"name":"([^"]+)","(?:ownerReferences|resourceVersion)":')
 _GENERATION = re.compile(rb'"generation":(\d+)')
@@ -23,13 +23,13 @@ class Sightings:
     that their content is applied, and when that was last seen.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, path: str) -> None:
         self.times: list[tuple[float, str]] = []
         self.reported: dict[str, float] = {}
         self.last = 0.0
         """When anything was seen."""
         self._generations: dict[str, int] = {}
-        self._api, self._connection, self._closed = api, api.connect(), False
+        self._api, self._path, self._connection, self._closed = api, path, api.connect(), False
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
@@ -63,7 +63,7 @@ class Sightings:
         self._connection = self._api.connect()
         self._connection.timeout = None
         query = urlencode({"watch": "1", "timeoutSeconds": "3600"})
-        self._connection.request("GET", f"{PATH}?{query}", headers=dict(self._api.headers))
+        self._connection.request("GET", f"{self._path}?{query}", headers=dict(self._api.headers))
         for line in self._connection.getresponse():
             self._note(time.monotonic(), line)
 
@@ -83,8 +83,9 @@ class Sightings:
 
 
 @contextmanager
-def sightings(api: Api) -> Iterator[Sightings]:
-    made = Sightings(api)
+def sightings(api: Api, path: str = RULE_SETS) -> Iterator[Sightings]:
+    """Watches until the end."""
+    made = Sightings(api, path)
     try:
         yield made
     finally:
