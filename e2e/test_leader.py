@@ -3,12 +3,18 @@
 import os
 import re
 import signal
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from e2e.cluster import Scene
+from e2e import netns
+from e2e.cluster import Scene, reference
 from e2e.components import Component, Installation
+from e2e.controlplane import ADDRESS
 from e2e.local import LocalCluster
 from e2e.policies import ingress, labels, port
 from e2e.probe import tcp
@@ -119,6 +125,87 @@ def test_who_is_killed_is_followed_and_nothing_is_written_anew(
     assert leading(controllers) == [other]
 
 
+@contextmanager
+def changes(scene: Scene) -> Iterator[None]:
+    """So many that somebody is always compiling and writing: each adds a peer to a rule, or takes one away."""
+    stop, failed = threading.Event(), list[BaseException]()
+    names = [f"x/peer-{number}" for number in range(5)]
+    for name in names:
+        scene.pod(name, node=1)
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                for role in ("client", None):
+                    for name in names:
+                        scene.relabel(name, role=role)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def test_who_is_killed_under_load_is_followed_in_time(controllers: list[Component], policed: Scene) -> None:
+    opened(policed, 80)()
+    leader, other = one_and_other(controllers)
+    with changes(policed):
+        written = published(leader, "done")
+        until("under load", lambda: published(leader, "done") > written + 10, within=20)
+        leader.kill()
+        killed, before = time.monotonic(), published(other, "done")
+        until("the other writes", lambda: published(other, "done") > before, within=FOLLOWS_SECONDS)
+        assert time.monotonic() - killed < FOLLOWS_SECONDS
+    opened(policed, 81)()
+
+
+HOLE = """table ip hole {
+  chain out {
+    type filter hook output priority 0
+    ip daddr %s drop
+  }
+}
+"""
+
+
+@contextmanager
+def black_hole(cluster: LocalCluster, node: str) -> Iterator[None]:
+    """The API server is where it was, and no packet to it comes back: connections stay open and say nothing."""
+    inside = netns.argv(cluster.topology.nodes[node].namespace)
+    rules = HOLE % ADDRESS
+    subprocess.run([*inside, "nft", "-f", "-"], input=rules, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*inside, "nft", "delete", "table", "ip", "hole"], check=True)
+
+
+def test_who_hears_nothing_any_more_stops_writing_and_comes_back(
+    controllers: list[Component], policed: Scene, local_cluster: LocalCluster
+) -> None:
+    opened(policed, 80)()
+    leader, other = one_and_other(controllers)
+    assert leader.node
+    with black_hole(local_cluster, leader.node):
+        until("it leads no more", lambda: metric(leader, "nodewall_controller_leads") == 0, within=FOLLOWS_SECONDS)
+        until("the other leads", lambda: leading([other]), within=FOLLOWS_SECONDS)
+        assert leader.running()
+        assert not leader.is_ready()
+        done = published(leader, "done")
+        policed.apply(ingress("x", "p"))
+    until("ready again", leader.is_ready, within=60)
+    assert leading(controllers) == [other]
+    opened(policed, 81)()
+    assert published(leader, "done") == done
+
+
 def test_who_crashes_and_is_back_before_anybody_followed_goes_on_leading(
     controllers: list[Component], policed: Scene
 ) -> None:
@@ -128,6 +215,14 @@ def test_who_crashes_and_is_back_before_anybody_followed_goes_on_leading(
     until("it leads again", lambda: leading([leader]), within=8)
     assert leading([other]) == []
     opened(policed, 80)()
+
+
+def _lands_late(cluster: LocalCluster) -> None:
+    """The write that was under way when its sender fell asleep: an older rule set, repaired at once."""
+    target = ("nodewall.io/v1alpha1", "NodeRuleSet", "node-1")
+    before = cluster.api.get(*target)["spec"]
+    cluster.api.patch(reference("NodeRuleSet", "node-1", api_version=target[0]), {"spec": {"classes": []}})
+    until("repaired", lambda: cluster.api.get(*target)["spec"] == before, within=1)
 
 
 def test_who_slept_too_long_wakes_up_as_the_other(
@@ -140,6 +235,7 @@ def test_who_slept_too_long_wakes_up_as_the_other(
     try:
         until("the other leads", lambda: leading([other]), within=FOLLOWS_SECONDS)
         opened(policed, 81)()
+        _lands_late(local_cluster)
         settled = generations(local_cluster)
     finally:
         send(leader, signal.SIGCONT)
