@@ -261,13 +261,14 @@ def test_an_edit_by_somebody_else(tally: Metrics, publishing: Publishing) -> Non
     assert reading(tally, metrics.REPAIRS) == 1
 
 
-@feeds(metrics.MIRRORED, metrics.SYNCED, metrics.LEADS, metrics.POLICIES, metrics.LAG_SECONDS)
+@feeds(metrics.MIRRORED, metrics.SYNCED, metrics.LEADS, metrics.POLICIES, metrics.LAG_SECONDS, metrics.HANDS)
 async def test_what_a_controller_holds(tally: Metrics) -> None:
     """Objects as they come and go, not as they were listed."""
     async with FakeApi() as api:
         running.furnish(api)
         async with running.measured(api, tally) as listing:
             assert reading(tally, metrics.LEADS) == 1
+            assert reading(tally, metrics.HANDS) == 16
             await running.until("listed", listing.done.is_set)
             await running.until("synced", lambda: reading(tally, metrics.SYNCED))
             assert reading(tally, metrics.MIRRORED, "pods") == 2

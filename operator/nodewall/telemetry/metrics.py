@@ -164,6 +164,9 @@ REMOVALS: Final = Counter("nodewall_controller_removals_total", "Rule sets remov
 OVERSIZED: Final = Gauge(
     "nodewall_controller_oversized_rule_sets", "Nodes kept on an older rule set: the new one is too large"
 )
+HANDS: Final = Gauge(
+    "nodewall_controller_write_hands", "Writes at a time that the API server is given: fewer when it is slow or throttles"
+)
 LAG_SECONDS: Final = Histogram(
     "nodewall_controller_loop_lag_seconds", "How late a turn in the event loop came, ten times a second", _LOCAL_SECONDS
 )
@@ -234,6 +237,7 @@ CONTROLLER: Final[tuple[Metric, ...]] = (
     REPAIRS,
     REMOVALS,
     OVERSIZED,
+    HANDS,
     LAG_SECONDS,
     HELD,
     SET_ASIDE,
