@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -409,11 +410,11 @@ def recorded(verdicts: Verdicts, rule_id: str) -> int:
 
 def resident(process: Process) -> int:
     """Bytes of memory that the agent of this process group has."""
-    pages = [
-        int((path / "statm").read_text().split()[1])
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and os.getpgid(int(path.name)) == process.identity.pid
-    ]
+    pages = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError, FileNotFoundError):  # other processes end meanwhile
+            if os.getpgid(int(path.name)) == process.identity.pid:
+                pages.append(int((path / "statm").read_text().split()[1]))
     return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
