@@ -113,3 +113,12 @@ def test_thousands_of_keys_leave_in_the_order_they_were_due() -> None:
     for key in range(5000):
         schedule.mark(key, key / 10_000)
     assert schedule.take(1.0) == list(range(5000))
+
+
+def test_one_that_was_forgotten_comes_back_as_it_is_marked_then() -> None:
+    schedule = Schedule[str](PACE, 1)
+    schedule.mark("old", 0.0, urgent=True)
+    schedule.forget("old")
+    schedule.mark("old", 0.0)
+    schedule.mark("new", 0.0, urgent=True)
+    assert schedule.take(0.0) == ["new"]

@@ -120,7 +120,7 @@ class Schedule(Generic[Key]):
 
     def _next(self, now: float) -> Key | None:
         while self._urgent:
-            if self._ready(key := self._urgent.popleft()):
+            if self._ready(key := self._urgent.popleft()) and self._waiting[key].urgent:  # it may have been forgotten
                 return key
         return self._next_timed(now)
 

@@ -165,7 +165,7 @@ OVERSIZED: Final = Gauge(
     "nodewall_controller_oversized_rule_sets", "Nodes kept on an older rule set: the new one is too large"
 )
 HANDS: Final = Gauge(
-    "nodewall_controller_write_hands", "Writes at a time that the API server is given: fewer when it is slow or throttles"
+    "nodewall_controller_write_hands", "Writes at a time that the API server is given: fewer when it strains"
 )
 LAG_SECONDS: Final = Histogram(
     "nodewall_controller_loop_lag_seconds", "How late a turn in the event loop came, ten times a second", _LOCAL_SECONDS
