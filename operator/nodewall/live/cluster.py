@@ -1,24 +1,26 @@
 """What the cluster is now: every object that a rule set is compiled from, and what the nodes have made of it."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from nodewall.api import parsed, ruleset
+from nodewall.api import parsed, peergroup, ruleset
 from nodewall.api.kinds import RESOURCES
 from nodewall.api.kinds import Resource as Readable
 from nodewall.api.parsed import Parsed
 from nodewall.kube import resource as places
 from nodewall.kube.errors import NotFoundError
 from nodewall.kube.http import Session
-from nodewall.kube.resource import NODE_RULE_SETS, Resource
+from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS, Resource
 from nodewall.model.cluster import ClusterState
-from nodewall.model.errors import NodewallError
+from nodewall.model.errors import BadInputError, NodewallError
 from nodewall.model.policy import PolicyRef
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import AddressGroup, NodeRuleSet, PartKey, PortGroup, SharedGroup
+from nodewall.model.shared import merged, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class NodeReport:
     """A NodeRuleSet object: what the controller has written, and what the agent says of it.
 
     ``content`` None: it cannot be read, and ``problem`` says why. ``unapplied`` and ``degraded`` are the agent's words,
-    "" when all is well.
+    "" when all is well. ``behind``: a group that many nodes share has changed since the agent took it over.
     """
 
     content: NodeRuleSet | None
@@ -35,6 +37,7 @@ class NodeReport:
     unapplied: str = ""
     degraded: str = ""
     problem: str = ""
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class _Condition(msgspec.Struct):
 
 class _Status(msgspec.Struct, rename="camel"):
     applied_digest: str | None = None
+    applied_groups: int | None = None
     conditions: list[_Condition] = []
 
 
@@ -138,15 +142,44 @@ class _WithStatus(msgspec.Struct):
 
 
 async def _reports(session: Session) -> list[tuple[str, NodeReport]]:
-    return [report(bytes(each)) for each in await _items(session, NODE_RULE_SETS)]
+    rule_sets = [bytes(each) for each in await _items(session, NODE_RULE_SETS)]
+    groups = parts([bytes(each) for each in await _items(session, PEER_GROUPS)])
+    return [report(each, groups) for each in rule_sets]
 
 
-def report(source: bytes) -> tuple[str, NodeReport]:
-    """(node, what there is) of one object's JSON."""
+Parts = Mapping[PartKey, tuple[int, bytes]]
+"""The groups that many nodes share: (revision, JSON) of each part."""
+
+
+def parts(sources: Iterable[bytes]) -> Parts:
+    """Of the JSON of PeerGroups."""
+    heads = ((peergroup.head(source), source) for source in sources)
+    return {head.part: (head.revision, source) for head, source in heads if head.part}
+
+
+def _named(content: NodeRuleSet) -> Iterator[PartKey]:
+    for group in (*content.shared, *content.shared_ports):
+        yield from ((group.name, group.parts, index) for index in range(group.parts))
+
+
+def _gather(group: SharedGroup, groups: Parts) -> AddressGroup | PortGroup:
+    keys = [(group.name, group.parts, index) for index in range(group.parts)]
+    if not groups.keys() >= set(keys):
+        raise BadInputError("is not there as a whole yet", subject=f"group {group.name}")
+    return merged([peergroup.decode_part(groups[key][1]) for key in keys])
+
+
+_NO_PARTS: Parts = MappingProxyType({})
+
+
+def report(source: bytes, groups: Parts = _NO_PARTS) -> tuple[str, NodeReport]:
+    """(node, what there is) of one object's JSON, with the members of its groups."""
     body = parsed.decode(source)
     name = parsed.meta_of(body, namespaced=False).name
     try:
         content, digest = ruleset.decode(body), ruleset.stated_digest(body)
+        due = max((groups[key][0] for key in _named(content) if key in groups), default=0)
+        content = whole(content, lambda group: _gather(group, groups))
     except NodewallError as error:
         return name, NodeReport(None, problem=str(error))
     try:
@@ -161,4 +194,5 @@ def report(source: bytes) -> tuple[str, NodeReport]:
         status.applied_digest or "",
         "" if applied.status == "True" else applied.message or "its agent has said nothing yet",
         degraded.message if degraded.status == "True" else "",
+        behind=(status.applied_groups or 0) < due,
     )

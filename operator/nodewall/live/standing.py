@@ -60,7 +60,7 @@ def _why(known: bool, same: bool, report: NodeReport | None) -> str:
         return "its rule set does not say this yet" if known else "its rule set is still there, and its node is not"
     if report.unapplied or report.applied_digest != report.digest:
         return f"its agent has not applied its rule set: {report.unapplied or 'an older one is in force'}"
-    return ""
+    return "its agent has not said yet that it has the newest members of its groups" if report.behind else ""
 
 
 def part(ruleset: NodeRuleSet, policy: PolicyRef | None) -> Part:
