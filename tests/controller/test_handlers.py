@@ -1,13 +1,15 @@
 """kopf is held back from everything but telling which policy was touched."""
 
+import importlib
 import inspect
 import itertools
+import logging
 
 import kopf
 import pytest
 
 from nodewall.api.kinds import BY_KIND
-from nodewall.controller.handlers import FINALIZER, Backoffs, NoDiffBase, handler, registry, settings
+from nodewall.controller.handlers import FINALIZER, REQUESTS, Backoffs, NoDiffBase, Retried, handler, registry, settings
 from nodewall.kube.credentials import Credentials, FixedToken
 from nodewall.model.policy import Kind, PolicyRef
 
@@ -78,3 +80,29 @@ async def test_the_login_is_ours() -> None:
         assert (info.server, info.default_namespace) == (HERE.server, "ours")
     finally:
         await info.aiohttp_session.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("Request attempt #1 failed; will retry: GET https://api/apis -> ClientConnectorError()", logging.WARNING),
+        ("Request attempt #1 failed; TCP closed; will re-authenticate: GET https://api/apis", logging.WARNING),
+        ("Request attempt #9 failed; escalating: GET https://api/apis -> APIError()", logging.ERROR),
+        ("something else will retry", logging.ERROR),
+    ],
+)
+def test_a_request_that_is_tried_again_is_no_error(caplog: pytest.LogCaptureFixture, text: str, level: int) -> None:
+    logger = logging.getLogger(REQUESTS[0])
+    kept = Retried()
+    logger.addFilter(kept)
+    try:
+        logger.error(text)
+    finally:
+        logger.removeFilter(kept)
+    assert [(each.levelno, each.levelname) for each in caplog.records] == [(level, logging.getLevelName(level))]
+
+
+def test_those_who_make_requests_for_kopf_are_its_modules() -> None:
+    """Their names are private to it."""
+    for name in REQUESTS:
+        assert importlib.import_module(name).logger.name == name

@@ -187,7 +187,9 @@ class Election:
                 pause = await candidate.step()
                 self._announce(candidate)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+                    # Not wait_for: on 3.11 it swallows a cancellation that comes together with the event.
+                    async with asyncio.timeout(pause):
+                        await stop.wait()
             try:
                 await candidate.release()
             except (ApiError, TimeoutError) as error:

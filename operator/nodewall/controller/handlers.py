@@ -37,8 +37,26 @@ LEVELS = {
     "kopf._core.reactor.observation": logging.ERROR,  # warns of absent kinds, as the mirrors do with advice
 }
 
+REQUESTS = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation", "kopf._core.reactor.orchestration")
+"""Who asks the API server for something in kopf's name."""
+
 Touched = Callable[[PolicyRef], None]
 """Told of a policy that was made, changed or deleted, in kopf's thread."""
+
+
+class Retried(logging.Filter):
+    """Makes a warning of what kopf calls an error although it tries again, as at many a start and each reconnect."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False: it is not worth a line."""
+        text = record.getMessage()
+        if record.levelno == logging.ERROR and text.startswith("Request attempt") and "; will re" in text:
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+            return logging.getLogger().isEnabledFor(logging.WARNING)
+        return True
+
+
+_RETRIED = Retried()
 
 
 class Backoffs:
@@ -121,6 +139,8 @@ class Shell:
         """Run kopf until cancelled. What it finds is told in this event loop."""
         for name, level in LEVELS.items():
             logging.getLogger(name).setLevel(level)
+        for name in REQUESTS:
+            logging.getLogger(name).addFilter(_RETRIED)
         loop = asyncio.get_running_loop()
 
         def tell(ref: PolicyRef) -> None:
