@@ -1,6 +1,7 @@
 """How tables are drawn on this node: what was set, and what was found."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from nodewall.model.address import Address, Network
@@ -63,7 +64,13 @@ def _missed(networks: tuple[Network, ...], content: NodeRuleSet) -> bool:
 def _outside(networks: tuple[Network, ...], content: NodeRuleSet) -> list[Address]:
     """Addresses of pods that are in none of the networks."""
     addresses = (address for pod in content.endpoints for address in pod.addresses)
-    return [each for each in addresses if not any(ip_address(each) in network for network in networks)]
+    return [each for each in addresses if not _is_within(each, networks)]
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
+    """Remembered, because every NodeRuleSet asks again for the few hundred addresses of a node's pods."""
+    return any(ip_address(address) in network for network in networks)
 
 
 def _listed(networks: tuple[Network, ...]) -> str:
