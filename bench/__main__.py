@@ -107,14 +107,16 @@ def _dump(path: Path, value: object) -> None:
 
 def main(parts: Sequence[str], package: ModuleType = bench, output: Path = OUTPUT) -> int:
     results: list[Result] = []
-    before = describe()
-    succeeded = [run(module, parts, results) for module in modules(package)]
+    before, succeeded = describe(), True
+    for module in modules(package):
+        succeeded &= run(module, parts, results)
+        write(results, before, output)  # what is there so far is not lost when the rest is interrupted
     write(results, before, output)
     if not results:
         print("no benchmarks found", file=sys.stderr)
         return 1
     Console().print(table(results))
-    return 0 if all(succeeded) else 1
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

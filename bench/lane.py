@@ -28,7 +28,7 @@ class Lane:
     receiver: socket.socket
     target: tuple[str, int]
 
-    def await_open(self, within: float = 10.0) -> float:
+    def await_open(self, within: float = 30.0) -> float:
         """When the first datagram that arrived was sent (monotonic seconds). Raises DeadlineError."""
         end = time.monotonic() + within
         while (sent := time.monotonic()) < end:
@@ -36,7 +36,7 @@ class Lane:
                 return sent
         raise DeadlineError(f"no datagram arrived within {within:g} s")
 
-    def await_closed(self, within: float = 10.0) -> float:
+    def await_closed(self, within: float = 30.0) -> float:
         """When the first datagram that did not arrive was sent. Raises DeadlineError."""
         end = time.monotonic() + within
         first, lost = 0.0, 0
