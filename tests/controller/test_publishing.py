@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from nodewall.controller import rulesets
 from nodewall.kube.resource import (
     CLUSTER_NETWORK_POLICIES,
+    EVENTS,
     NAMESPACES,
     NETWORK_POLICIES,
     NODE_RULE_SETS,
@@ -14,6 +16,7 @@ from nodewall.kube.resource import (
     PODS,
     Resource,
 )
+from nodewall.model.ruleset import NodeRuleSet
 from tests.controller.running import (
     endpoint,
     events,
@@ -30,7 +33,7 @@ from tests.controller.running import (
     until,
     writes,
 )
-from tests.kube.fake_api import KINDS, FakeApi, Refuse
+from tests.kube.fake_api import KINDS, FakeApi, Object, Refuse
 
 INPUTS = [each for each in KINDS if each.plural not in {"events", "leases"}]
 
@@ -299,3 +302,41 @@ async def test_isolation_outlives_its_policy_in_a_namespace_that_goes() -> None:
             assert is_isolated(api, "n1", "web")
             api.remove(PODS, "web", "shop")
             await until("the pod is gone", lambda: endpoint(api, "n1", "web") is None)
+
+
+async def test_an_annotation_that_cannot_be_read_is_said_once_and_again_when_it_is_another_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def said() -> list[str]:
+        found = [each for each in api.objects(EVENTS).values() if each["reason"] == "AnnotationInvalid"]
+        assert all(each["involvedObject"]["kind"] == "Namespace" for each in found)
+        return sorted(str(each["message"]) for each in found)
+
+    def annotated(wish: str, **labels: str) -> Object:
+        body = namespace("shop")
+        return {"metadata": body["metadata"] | {"annotations": {"nodewall.io/log": wish}, "labels": labels}}
+
+    async with FakeApi() as api:
+        furnish(api)
+        api.put(NAMESPACES, annotated("deny"))
+        async with listed(api):
+            await until("said", lambda: len(said()) == 1)
+            assert said()[0].startswith(
+                "metadata.annotations[nodewall.io/log]: 'deny' must be Deny, Accept, All or None;"
+            )
+            api.put(NAMESPACES, annotated("deny", team="blue"))
+            api.put(NAMESPACES, annotated("everything"))
+            await until("said again", lambda: len(said()) == 2)
+            assert sum("must be Deny" in each.getMessage() for each in caplog.records) == 2
+
+
+def test_what_is_in_an_object_is_read_again_whenever_it_is_another_text() -> None:
+    """After etcd was restored from a backup the same generation of the same object may be other content."""
+    read, encoded = rulesets.Reader(), rulesets.encode(NodeRuleSet("n1"))
+
+    def found(spec: bytes) -> str:
+        return read(b'{"metadata": {"name": "n1", "uid": "u", "generation": 3}, "spec": %b}' % spec)[1].content
+
+    edited = encoded.spec.replace(b'"podCIDRs":[]', b'"podCIDRs":["10.0.0.0/8"]')
+    assert edited != encoded.spec
+    assert [found(encoded.spec), found(edited), found(encoded.spec)] == [encoded.digest, "", encoded.digest]

@@ -45,7 +45,7 @@ from nodewall.kube.http import Session, Timeouts, connect
 from nodewall.kube.lease import ApiLease
 from nodewall.kube.resource import Resource
 from nodewall.model.cluster import Pod
-from nodewall.model.errors import BadInputError, NodewallError
+from nodewall.model.errors import BadInputError, NodewallError, Problem
 from nodewall.model.policy import PolicyRef
 from nodewall.telemetry import lag, logs, metrics, web
 from nodewall.telemetry.events import Deduplication, EventWriter, Notice, Reason, Reporter, Severity, Subject
@@ -198,6 +198,7 @@ class Controller:
         self._events = EventWriter(ApiEvents(writer), Deduplication(reporter), counters)
         self._store = Store()
         self._rejected: set[PolicyRef] = set()
+        self._unread: dict[str, tuple[str, tuple[Problem, ...]]] = {}
         groups = Groups(rulesets.ApiGroups(writer), self._leads, clock)
         self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads, groups)
         self._nodes = Nodes(self._tell, self._leads, clock)
@@ -243,6 +244,8 @@ class Controller:
         self._reporting.lead(leads)
         if leads:
             self._loop.take_over()
+            for namespace in self._unread:  # whoever led before may not have told
+                self._tell_unread(namespace)
 
     def _leads(self) -> bool:
         return self._remaining() > 0
@@ -262,6 +265,21 @@ class Controller:
     def pod(self, old: Pod | None, new: Pod | None) -> None:
         """See ``mirror.Listener``."""
         self._survey.saw_pod(old, new)
+
+    def unread(self, namespace: str, uid: str, problems: tuple[Problem, ...]) -> None:
+        """See ``mirror.Listener``."""
+        before = self._unread.pop(namespace, None)
+        if problems:
+            self._unread[namespace] = (uid, problems)
+        if problems and before != (uid, problems):
+            log.warning("%s", "; ".join(map(str, problems)), extra={"fields": {"namespace": namespace}})
+            self._tell_unread(namespace)
+
+    def _tell_unread(self, namespace: str) -> None:
+        uid, problems = self._unread[namespace]
+        subject = Subject("v1", "Namespace", namespace, uid=uid)
+        message = "; ".join(map(str, problems)) + "; the operator's own setting holds instead"
+        self._note(Notice(subject, Severity.WARNING, Reason.ANNOTATION_INVALID, message))
 
     def policy(self, ref: PolicyRef, stored: StoredPolicy | None) -> None:
         """See ``mirror.Listener``."""

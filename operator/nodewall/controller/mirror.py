@@ -18,7 +18,8 @@ from nodewall.kube.clock import Clock
 from nodewall.kube.http import Session
 from nodewall.kube.reflector import Change, Observer, Reflector, View
 from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS, Collection, Resource
-from nodewall.model.cluster import NamespacedName, Pod
+from nodewall.model.cluster import Namespace, NamespacedName, Pod
+from nodewall.model.errors import Problem
 from nodewall.model.policy import Kind, PolicyRef
 
 AnyReflector = Reflector[Any, Any]
@@ -29,6 +30,10 @@ class Listener(Protocol):
 
     def changed(self, changes: Sequence[Changed]) -> None:
         """The cluster is another one for the compiler."""
+        ...
+
+    def unread(self, namespace: str, uid: str, problems: tuple[Problem, ...]) -> None:
+        """What of a namespace cannot be read now; nothing, also for one that is gone."""
         ...
 
     def pod(self, old: Pod | None, new: Pod | None) -> None:
@@ -68,6 +73,11 @@ def rows(store: Store, listener: Listener, read_rule_set: ReadRuleSet, clock: Cl
         if changes:
             listener.changed(changes)
 
+    def take_namespace(change: Change[str, _Annotated]) -> None:
+        new = change.new
+        feed(store.namespace(change.key, new.value if new else None, clock.monotonic()))
+        listener.unread(change.key, new.uid if new else "", new.problems if new else ())
+
     def take_pod(change: Change[NamespacedName, Pod]) -> None:
         feed(store.pod(change.key, change.new))
         listener.pod(change.old, change.new)
@@ -81,7 +91,7 @@ def rows(store: Store, listener: Listener, read_rule_set: ReadRuleSet, clock: Cl
         return Row(_resource(found), _by_name(found), lambda change: feed(put(change.key, change.new)))
 
     return (
-        row("Namespace", lambda key, new: store.namespace(key, new, clock.monotonic())),
+        Row(_resource(BY_KIND["Namespace"]), _namespace, take_namespace),
         row("Node", store.node),
         Row(_resource(BY_KIND["Pod"]), _by_name(BY_KIND["Pod"]), take_pod),
         row("Service", store.service),
@@ -119,6 +129,20 @@ def _by_name(found: Readable) -> Callable[[msgspec.Raw], tuple[Any, Any]]:
         return ((parsed.meta.namespace, name) if found.namespaced else name), parsed.value
 
     return project
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotated:
+    """A namespace with what cannot be read of it: people annotate them by hand."""
+
+    value: Namespace
+    uid: str
+    problems: tuple[Problem, ...]
+
+
+def _namespace(raw: msgspec.Raw) -> tuple[str, _Annotated]:
+    parsed = BY_KIND["Namespace"].read(raw)
+    return parsed.meta.name, _Annotated(parsed.value, parsed.meta.uid, parsed.problems)
 
 
 def _policy(kind: Kind) -> Callable[[msgspec.Raw], tuple[PolicyRef, StoredPolicy]]:

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     POLICY_CONFLICTED = "PolicyConflicted"
     POLICY_DEGRADED = "PolicyDegraded"
     NOT_COMPILED = "NotCompiled"
+    ANNOTATION_INVALID = "AnnotationInvalid"
     RULE_SET_TOO_LARGE = "RuleSetTooLarge"
     RULE_SET_HELD = "RuleSetHeld"
     RULE_SET_REPAIRED = "RuleSetRepaired"
