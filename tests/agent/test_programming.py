@@ -26,9 +26,11 @@ class World:
         metadata = {} if text is None else {"annotations": {CHANGED_AT: text, "a": "b"}}
         self.programming.saw(uid, generation, json.dumps({"metadata": metadata, "spec": {}}).encode())
 
-    def applied(self, generation: int, at: float, *, source: bytes = b"{}", uid: str = "u1") -> None:
+    def applied(
+        self, generation: int, at: float, *, source: bytes = b"{}", uid: str = "u1", parts: tuple[bytes, ...] = ()
+    ) -> None:
         self.now = BEGAN + at
-        found = replace(ruleset(generation, uid=uid), source=source)
+        found = replace(ruleset(generation, uid=uid), source=source, parts=parts)
         self.programming.applied(Target(found, Settings(), render(content())))
 
 
@@ -89,6 +91,31 @@ def test_a_clock_that_is_ahead_of_ours_is_no_negative_time(world: World) -> None
     world.saw(1, 3.0)
     world.applied(1, at=1.0)
     assert world.seen == [0.0]
+
+
+def part(name: str, changed: float | None) -> bytes:
+    metadata = {"name": name} | ({"annotations": {CHANGED_AT: AT.format(changed)}} if changed is not None else {})
+    return json.dumps({"metadata": metadata}).encode()
+
+
+def test_a_new_version_of_a_shared_group_counts_once(world: World) -> None:
+    first, other, second = part("g", 1.0), part("h", 1.0), part("g", 5.0)
+    world.saw(1, 1.0)
+    world.applied(1, at=2.0, parts=(first, other))
+    assert world.seen == [pytest.approx(1.0)]
+    for at in (5.5, 7.0):
+        world.applied(1, at=at, parts=(second, other))
+    assert world.seen[1:] == [pytest.approx(0.5)]
+
+
+def test_a_shared_group_that_is_new_here_says_nothing(world: World) -> None:
+    """It changed long before a pod of this node needed it."""
+    world.saw(1, 1.0)
+    world.applied(1, at=1.0, parts=(part("g", 0.5),))
+    world.applied(1, at=100.0, parts=(part("g", 0.5), part("h", 2.0)))
+    world.applied(1, at=200.0, parts=(part("g", 0.5), part("h", 2.0), part("i", None)))
+    world.applied(1, at=300.0, parts=(part("i", None),))
+    assert world.seen[1:] == []
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2027-13-45T00:00:00Z"])

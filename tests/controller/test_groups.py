@@ -1,6 +1,7 @@
 """Groups that many nodes share: what is written of them, in which order, and what never is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -205,14 +206,16 @@ class Api:
     """Keeps what is there."""
 
     there: dict[str, bytes] = field(default_factory=dict)
+    ages: dict[str, float] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
 
-    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+    async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
         await asyncio.sleep(0)
         if name in self.failing:
             raise UnreachableError(Call("patch", name), "no answer")
         self.there[name] = spec
+        self.ages[name] = age
         self.order.append(name)
         return f"uid-{name}", 1
 
@@ -263,6 +266,25 @@ async def test_the_revision_is_told_when_all_parts_are_written_and_not_before() 
         assert await found.settled() == found.revision > 0
         assert api.order[-2:] == ["g1-2-1", REVISION]
         assert msgspec.json.decode(api.there[REVISION])["revision"] == found.revision
+
+
+async def test_a_part_is_as_old_as_its_first_change_that_is_not_written() -> None:
+    api = Api(failing={"g1-1-0"})
+    async with alone(api, {}) as found:
+        begun = time.monotonic()
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await asyncio.sleep(0.05)
+        found.want(part("10.0.0.1", "10.0.0.2"))
+        found.wanted({"g1": 1})
+        api.failing = set()
+        await found.settled()
+        assert 0.05 <= api.ages["g1-1-0"] <= time.monotonic() - begun
+        again = time.monotonic()
+        found.want(part("10.0.0.3"))
+        found.wanted({"g1": 1})
+        await found.settled()
+        assert api.ages["g1-1-0"] <= time.monotonic() - again
 
 
 async def test_what_came_meanwhile_is_in_the_next_round() -> None:

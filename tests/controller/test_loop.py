@@ -90,7 +90,7 @@ class Api:
 class Unused:
     """No test here has a shared group."""
 
-    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+    async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
         raise AssertionError(name)
 
     async def remove(self, name: str, uid: str) -> None:

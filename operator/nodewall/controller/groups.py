@@ -73,8 +73,10 @@ class Holder(Protocol):
 class GroupApi(Protocol):
     """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
 
-    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
-        """Server-side apply of the object; returns its uid and its generation."""
+    async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
+        """Server-side apply of the object, for a change that is ``age`` seconds old; returns its uid and its
+        generation.
+        """
         ...
 
     async def remove(self, name: str, uid: str) -> None:
@@ -97,6 +99,7 @@ class Groups:
         self._there: dict[str, PublishedPart] = {}
         self._parts: dict[str, GroupPart] = {}
         self._dirty: dict[str, None] = {}
+        self._since: dict[str, float] = {}  # when the first change came that is not written yet
         self._ours: dict[str, tuple[str, int]] = {}
         self._awaited: dict[str, tuple[str, int]] = {}  # (uid, generation) written, and not seen yet
         self._unwanted: set[str] = set()
@@ -138,12 +141,14 @@ class Groups:
         name = peergroup.name(part.key)
         self._parts[name] = part
         self._dirty[name] = None
+        self._since.setdefault(name, self._clock.monotonic())
 
     def wanted(self, layouts: Mapping[str, int]) -> None:
         """All changes of a batch are told; these groups, in so many parts, are shared now, and no others."""
         gone = [name for name, each in self._parts.items() if layouts.get(each.content.name) != each.parts]
         for name in gone:
             del self._parts[name]
+            self._since.pop(name, None)
         if self._done == self._taken and not self._dirty:
             self._done += 1  # nothing to write, so nobody has to wait for it
         self._taken += 1
@@ -251,6 +256,7 @@ class Groups:
             return
         if there and peergroup.encode_part(part, there.revision)[0] == there.digest:
             self._ours[name] = (there.digest, there.revision)
+            self._since.pop(name, None)
             return
         digest, spec = peergroup.encode_part(part, revision)
         if len(spec) > PART_LIMIT:
@@ -268,10 +274,13 @@ class Groups:
     async def _write(self, name: str, digest: str, spec: bytes, revision: int) -> None:
         self._newest = max(self._newest, revision)
         self._ours[name] = (digest, revision)
+        now = self._clock.monotonic()
+        since = self._since.pop(name, now)
         try:
-            uid, generation = await self._api.write(name, spec)
+            uid, generation = await self._api.write(name, spec, now - since)
         except BaseException:
             self._untold = True  # whether it was done is not known
+            self._since[name] = since
             raise
         self._awaited[name] = uid, generation
         before = self._parts.get(name)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -59,7 +58,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(_Object).decode
-        self._hashed: dict[str, tuple[bytes, _Content]] = {}
+        self._hashed: dict[str, tuple[str, int, _Content]] = {}
 
     def __call__(self, body: bytes | msgspec.Raw) -> tuple[str, Published]:
         """(node, what is there). Raises for what is no NodeRuleSet; one without a usable spec has no content."""
@@ -80,13 +79,11 @@ class Reader:
         )
 
     def _content(self, meta: _Meta, spec: msgspec.Raw) -> "_Content":
-        # Not by its generation: after etcd was restored from a backup that counts other contents.
-        text = blake2b(spec).digest()
         known = self._hashed.get(meta.name)
-        if known is not None and known[0] == text:
-            return known[1]
+        if known is not None and known[:2] == (meta.uid, meta.generation):
+            return known[2]
         content = _content(msgspec.json.decode(spec))
-        self._hashed[meta.name] = (text, content)
+        self._hashed[meta.name] = (meta.uid, meta.generation, content)
         return content
 
 
@@ -121,7 +118,7 @@ class ApiRuleSets:
             "metadata": {
                 "name": node.name,
                 "ownerReferences": [_owner(node)],
-                "annotations": {ruleset.CHANGED_AT: _rfc3339(self._wall() - age)},
+                **_changed(self._wall() - age),
             },
             "spec": msgspec.Raw(wanted.spec),
         }
@@ -133,8 +130,10 @@ class ApiRuleSets:
         await self._writer.delete(Target(NODE_RULE_SETS, name), uid)
 
 
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _changed(seconds: float) -> dict[str, dict[str, str]]:
+    """Metadata that says so."""
+    at = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {"annotations": {ruleset.CHANGED_AT: at}}
 
 
 def _owner(node: Node) -> dict[str, str]:
@@ -153,12 +152,14 @@ def read_group(body: msgspec.Raw) -> tuple[str, PublishedPart]:
 class ApiGroups:
     """``nodewall.controller.groups.GroupApi`` at the API server."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, wall: Callable[[], float] = time.time) -> None:
+        self._writer, self._wall = writer, wall
 
-    async def write(self, name: str, spec: bytes) -> tuple[str, int]:
+    async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
         """See ``GroupApi``."""
-        meta = await self._writer.apply(Target(PEER_GROUPS, name), peergroup.document(name, spec), MANAGER)
+        body = peergroup.document(name, spec)
+        body["metadata"] |= _changed(self._wall() - age)
+        meta = await self._writer.apply(Target(PEER_GROUPS, name), body, MANAGER)
         return meta.uid, meta.generation
 
     async def remove(self, name: str, uid: str) -> None:

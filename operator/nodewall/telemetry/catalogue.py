@@ -51,8 +51,8 @@ open files and the start time of the process.
 
 `nodewall_agent_programming_seconds` begins when the controller hears of a change and ends when the kernel has taken
 the transaction. The controller writes the time of the change into the annotation `nodewall.io/changed-at` of the
-NodeRuleSet, so the figure holds what the two nodes' clocks disagree by. The first rule set after a start of the agent
-is not measured.
+NodeRuleSet, and of each PeerGroup, so the figure holds what the two nodes' clocks disagree by. The first rule set after
+a start of the agent is not measured, nor is a PeerGroup that is new to the node.
 
 `nodewall_agent_log_records_suppressed_total` is explained in [logging.md](logging.md).
 """
