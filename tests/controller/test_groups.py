@@ -240,7 +240,7 @@ async def alone(
     api: Api, holders: Mapping[str, Named], clock: QuickClock | Sped | None = None, *, leads: bool = True
 ) -> AsyncIterator[Groups]:
     found = Groups(api, lambda: leads, clock or QuickClock())
-    task = asyncio.create_task(found.run(holders))
+    task = asyncio.create_task(found.run(holders, lambda _revision, _spread: None))
     try:
         yield found
     finally:

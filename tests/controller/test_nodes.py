@@ -8,9 +8,10 @@ from nodewall.agent import decide
 from nodewall.agent.decide import Finding, State
 from nodewall.agent.decide import Reason as Agent
 from nodewall.agent.report import conditions
-from nodewall.controller.nodes import LATE, LATE_SECONDS, SETTLE_SECONDS, WELL, Troubles, reported
+from nodewall.controller.nodes import BEHIND, LATE, LATE_SECONDS, SETTLE_SECONDS, WELL, Troubles, reported
 from nodewall.controller.publish import Condition, Published
 from nodewall.kube.resource import EVENTS, NODE_RULE_SETS, NODES
+from nodewall.model.ruleset import SharedGroup
 from nodewall.telemetry.events import Reason
 from tests.agent.rulesets import ruleset
 from tests.agent.test_decide import NOW, apply_of, fresh, in_force
@@ -131,3 +132,30 @@ async def test_an_event_names_the_node_and_what_its_agent_said() -> None:
         assert event["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid}
         assert (event["type"], event["reason"], event["message"]) == ("Warning", "NodeDrifted", DRIFT)
         assert event["metadata"]["namespace"] == "default"
+
+
+# -- groups that many nodes share
+
+SHARING = replace(GOOD, groups=frozenset({SharedGroup("g", 1)}), applied_groups=3)
+
+
+def test_a_node_that_does_not_follow_the_groups_is_told_of_when_that_takes_long() -> None:
+    troubles = Troubles()
+    for node, published in (("n1", SHARING), ("n2", replace(SHARING, applied_groups=4)), ("n3", GOOD)):
+        troubles.saw(node, published, 0)
+    troubles.revised(4, 50, 10)
+    due = 10 + 50 + LATE_SECONDS
+    assert troubles.due(due - 1) == []
+    assert troubles.next_due() == due
+    assert troubles.due(due) == [("n1", BEHIND)]
+    assert troubles.due(due + 100) == []
+    troubles.saw("n1", replace(SHARING, applied_groups=4), due + 100)
+    assert troubles.due(due + 100 + SETTLE_SECONDS) == [("n1", WELL)]
+
+
+def test_newer_revisions_give_nobody_more_time() -> None:
+    troubles = Troubles()
+    troubles.saw("n1", SHARING, 0)
+    for second in range(100):
+        troubles.revised(4 + second, 0, float(second))
+    assert troubles.due(LATE_SECONDS) == [("n1", BEHIND)]

@@ -84,6 +84,10 @@ class GroupApi(Protocol):
         ...
 
 
+Told = Callable[[int, float], None]
+"""A new revision is there for the nodes, and their reports are spread over so many seconds."""
+
+
 class GroupsLateError(NodewallError):
     """The groups that a rule set names are not written yet: it is tried again."""
 
@@ -177,14 +181,14 @@ class Groups:
 
     # -- rounds
 
-    async def run(self, holders: Mapping[str, Holder]) -> NoReturn:
+    async def run(self, holders: Mapping[str, Holder], told: Told) -> NoReturn:
         """Until cancelled. ``holders`` are the NodeRuleSets that there are, by node."""
         failures, sweep_at = 0, self._clock.monotonic() + SWEEP
         while True:
             await self._wait(sweep_at - self._clock.monotonic())
             try:
                 if self._leads() and self._taken:
-                    await self._round(holders)
+                    await self._round(holders, told)
                     if self._clock.monotonic() >= sweep_at:
                         await self._sweep(holders)
                 failures = 0
@@ -205,7 +209,7 @@ class Groups:
             return
         self._news.clear()
 
-    async def _round(self, holders: Mapping[str, Holder]) -> None:
+    async def _round(self, holders: Mapping[str, Holder], told: Told) -> None:
         if self._compare:
             self._begin(holders)
         if not self._dirty and not self._untold:
@@ -215,7 +219,8 @@ class Groups:
         self._dirty.clear()
         await self._together(names, [self._bring(name, revision) for name in names])
         if self._untold:
-            await self._tell(revision, len(holders))
+            await self._tell(revision, len(holders) // REPORTS)
+            told(revision, len(holders) // REPORTS)
         self._finish(ticket)
         await self._clock.sleep(PAUSE)
 
@@ -266,8 +271,8 @@ class Groups:
         await self._write(name, digest, spec, revision)
         self._untold = True
 
-    async def _tell(self, revision: int, nodes: int) -> None:
-        digest, spec = peergroup.encode_revision(revision, nodes // REPORTS)
+    async def _tell(self, revision: int, spread: int) -> None:
+        digest, spec = peergroup.encode_revision(revision, spread)
         await self._write(REVISION, digest, spec, revision)
         self.revision, self._untold = revision, False
 

@@ -6,8 +6,10 @@ of different stories is the writer of Events' to bound. `Troubles` decides, and 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
 
 from nodewall.controller.publish import Condition, Published
@@ -23,13 +25,17 @@ LATE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 """Between two looks at all nodes: reports of thousands of them come in at once."""
 
-_ON_THE_WAY = {"Waiting", "Applying"}
-"""An agent that has just started, or has a new rule set in hand; one that never gets further is late."""
+_ON_THE_WAY = {"Waiting", "Applying", "WaitingForGroups"}
+"""An agent that has just started, or has a new rule set in hand, or its groups not yet; one that never gets further is
+late."""
 
 _REASONS = {"Drift": Reason.NODE_DRIFTED}
 """Of a condition, as the reason of an Event; any other is ``NODE_DEGRADED``."""
 
 _LATE = "its agent has not applied the present NodeRuleSet, and does not say why; is the agent running?"
+_BEHIND = (
+    "its agent has not taken over the present members of the groups that many nodes share; can it watch PeerGroups?"
+)
 _WELL = "the present NodeRuleSet is applied and nothing weakens it"
 
 
@@ -44,6 +50,7 @@ class Finding:
 
 WELL = Finding(Severity.NORMAL, Reason.NODE_RECOVERED, _WELL)
 LATE = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _LATE)
+BEHIND = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _BEHIND)
 
 
 def reported(published: Published) -> Finding | None:
@@ -65,26 +72,37 @@ def _warning(reason: Reason, condition: Condition) -> Finding:
 
 @dataclass(slots=True)
 class _Story:
-    """One node. ``heard`` is when its agent last got somewhere; ``told`` is None while nothing was ever wrong."""
+    """One node. ``heard`` is when its agent last got somewhere; ``told`` is None while nothing was ever wrong.
+
+    ``groups`` is the revision of shared groups that it reports, None where its rule set names none.
+    """
 
     now: Finding | None
     since: float
     applied: str
     current: bool
     heard: float
+    groups: int | None = None
     told: Finding | None = None
 
-    def due(self) -> float | None:
-        """When there is something to tell, as things stand."""
+    def due(self, overdue: int) -> float | None:
+        """When there is something to tell, as things stand. Everybody ought to have the revision ``overdue`` by now."""
         if self.now is not None:
             return None if self.now == self.told else self.since + SETTLE_SECONDS
         if not self.current:
             return None if self.told == LATE else self.heard + LATE_SECONDS
+        if self._behind(overdue):
+            return None if self.told == BEHIND else self.since
         return None if self.told in {None, WELL} else self.since + SETTLE_SECONDS
 
-    def finding(self) -> Finding:
+    def finding(self, overdue: int) -> Finding:
         """What to tell when it is due."""
-        return self.now or (WELL if self.current else LATE)
+        if self.now or not self.current:
+            return self.now or LATE
+        return BEHIND if self._behind(overdue) else WELL
+
+    def _behind(self, overdue: int) -> bool:
+        return self.groups is not None and self.groups < overdue
 
 
 class Troubles:
@@ -92,6 +110,12 @@ class Troubles:
 
     def __init__(self) -> None:
         self._stories: dict[str, _Story] = {}
+        self._revisions: deque[tuple[float, int]] = deque()  # (when everybody ought to have it, which)
+        self._overdue = 0
+
+    def revised(self, revision: int, spread: float, now: float) -> None:
+        """The shared groups have a new revision, and nodes take ``spread`` seconds to say that they have it."""
+        self._revisions.append((now + spread + LATE_SECONDS, revision))
 
     def saw(self, node: str, published: Published | None, now: float) -> None:
         """A node's object came, changed or went."""
@@ -99,30 +123,35 @@ class Troubles:
             self._stories.pop(node, None)
             return
         finding, current = reported(published), published.applied == published.content
+        groups = published.applied_groups if published.groups else None
         story = self._stories.get(node)
         if story is None:
-            self._stories[node] = _Story(finding, now, published.applied, current, now)
+            self._stories[node] = _Story(finding, now, published.applied, current, now, groups)
             return
         if (finding, current) != (story.now, story.current):
             story.since = now
         if current or story.current or published.applied != story.applied:
             story.heard = now
-        story.now, story.current, story.applied = finding, current, published.applied
+        story.now, story.current, story.applied, story.groups = finding, current, published.applied, groups
 
     def due(self, now: float) -> list[tuple[str, Finding]]:
         """What is to be told now, by node; it counts as told."""
+        while self._revisions and self._revisions[0][0] <= now:
+            self._overdue = self._revisions.popleft()[1]
         told = []
         for node, story in sorted(self._stories.items()):
-            at = story.due()
+            at = story.due(self._overdue)
             if at is None or at > now:
                 continue
-            story.told = story.finding()
+            story.told = story.finding(self._overdue)
             told.append((node, story.told))
         return told
 
     def next_due(self) -> float | None:
         """When ``due`` has something, as things stand."""
-        return min((at for story in self._stories.values() if (at := story.due()) is not None), default=None)
+        stories = (story.due(self._overdue) for story in self._stories.values())
+        revisions = (at for at, _ in islice(self._revisions, 1))
+        return min((at for at in (*stories, *revisions) if at is not None), default=None)
 
 
 class Nodes:
@@ -136,6 +165,11 @@ class Nodes:
     def saw(self, node: str, published: Published | None) -> None:
         """See ``Troubles.saw``."""
         self._troubles.saw(node, published, self._clock.monotonic())
+        self._news.set()
+
+    def revised(self, revision: int, spread: float) -> None:
+        """See ``Troubles.revised``."""
+        self._troubles.revised(revision, spread, self._clock.monotonic())
         self._news.set()
 
     async def run(self) -> NoReturn:

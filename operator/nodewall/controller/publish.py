@@ -38,7 +38,8 @@ class Published:
 
     ``owner`` is the uid of the Node that it names as its owner. ``applied`` is the digest that the node's agent
     reports, ``conditions`` what else it says. ``generation`` grows with each change of the spec; 0 where it is unknown.
-    ``groups`` are the shared groups that it names, as of ``revision`` at least.
+    ``groups`` are the shared groups that it names, as of ``revision`` at least;
+    ``applied_groups`` is the revision that the agent reports.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class Published:
     generation: int = 0
     revision: int = 0
     groups: frozenset[SharedGroup] = frozenset()
+    applied_groups: int = 0
 
 
 @dataclass(frozen=True, slots=True)
