@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.api import Object
+from e2e.command import CommandError
 from e2e.controlplane import ControlPlane
 from e2e.waiting import until
 from nodewall.agent.reading import reader
@@ -119,3 +120,18 @@ def test_nothing_is_written_until_the_definition_is_current(
         assert excepts(node) == []
         node.kubectl("apply", "-f", str(MANIFESTS))
         until("written", lambda: excepts(node) == [["10.1.0.0/16"]], within=30)
+
+
+NEWER = """
+apiVersion: nodewall.io/v1alpha1
+kind: ExtendedNetworkPolicy
+metadata: {name: newer, namespace: default}
+spec: {priority: 1, podSelector: {}, ingress: [{action: Accept, from: [{namespaces: {}}], exceptOnSundays: true}]}
+"""
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client", "server"])
+def test_a_policy_of_a_later_version_is_not_stored_in_part(node: ControlPlane, how: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match="exceptOnSundays"):
+        node.kubectl("apply", *how, "-f", "-", given=NEWER)
+    assert node.api.find("nodewall.io/v1alpha1", "ExtendedNetworkPolicy", "newer", "default") is None

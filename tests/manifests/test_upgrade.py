@@ -123,15 +123,18 @@ def _part(wanted: Any, there: Any) -> bool:
 # -- over an older version
 
 
+NEWEST = {("CustomResourceDefinition", "peergroups.nodewall.io"), ("PodDisruptionBudget", "nodewall-controller")}
+"""What the older version does not have."""
+
+
 def older() -> list[Object]:
     """The manifests as they might have been: with less, with more, and with other values."""
     found = [deepcopy(each.body) for each in documents()]
-    later = {("CustomResourceDefinition", "peergroups.nodewall.io"), ("PodDisruptionBudget", "nodewall-controller")}
     for each in found:
         each["metadata"].setdefault("labels", {})["nodewall.io/older"] = "yes"
         if each["kind"] in _OLDER:
             _OLDER[each["kind"]](each)
-    return [each for each in found if (each["kind"], each["metadata"]["name"]) not in later]
+    return [each for each in found if (each["kind"], each["metadata"]["name"]) not in NEWEST]
 
 
 def _definition(each: Object) -> None:
@@ -207,6 +210,9 @@ def test_an_older_version_becomes_this_one(empty: ControlPlane, fresh: Objects) 
     again = apply(empty, "-f", str(MANIFESTS))
     assert [line for line in again if " unchanged" not in line and "poddisruptionbudget" not in line] == []
     assert empty.api.get(KEPT["apiVersion"], KEPT["kind"], "kept", "default")["spec"] == kept["spec"]
+
+    apply(empty, "-f", "-", given=yaml.safe_dump_all(older()))
+    assert {key for key in fresh if _find(empty, *key) != fresh[key]} >= set(fresh) - NEWEST, "and the way back"
 
 
 def _made(server: ControlPlane) -> Object | None:
