@@ -19,9 +19,10 @@ _INTRODUCTION = """\
 # Settings
 
 Written by `nodewall settings`; the declarations are `options.py` of each half. A flag wins over the environment
-variable, and that over the default; an empty value is the default. The variable is also the key in the manifest: an
-entry of the container's `env`, or `kubectl set env`. Anything else than the values below ends the process at once with
-exit code 2, and one line that names the setting and says what it takes.
+variable, and that over the default; an empty value is the default. `-` means that there is none: the last column says
+what is done without. The variable is also the key in the manifest: an entry of the container's `env`, or
+`kubectl set env`. Anything else than the values below ends the process at once with exit code 2, and one line that
+names the setting and says what it takes.
 """
 
 _REST = """\
