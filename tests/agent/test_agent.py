@@ -1,5 +1,6 @@
 """The agent's process: from a NodeRuleSet to the kernel and back to its status, whatever happens around it."""
 
+import asyncio
 import base64
 import json
 import signal
@@ -9,7 +10,7 @@ import pytest
 
 from nodewall.api import ruleset as codec
 from nodewall.kube.resource import NODE_RULE_SETS
-from tests.agent.node import Node, on_node, until
+from tests.agent.node import DEADLINE, Node, on_node, until
 from tests.agent.rulesets import NODE, content
 from tests.kube.fake_api import Refuse
 
@@ -33,11 +34,18 @@ def test_a_rule_set_gets_into_the_kernel_and_the_status_says_so(namespace: str, 
         assert (node.condition("Applied")["status"], node.condition("Degraded")["status"]) == ("True", "False")
         assert await node.http("/readyz") == (200, "ok\n")
         assert await node.http("/healthz") == (200, "ok\n")
-        _, page = await node.http("/metrics")
-        turns = next(line for line in page.splitlines() if line.startswith("nodewall_agent_loop_lag_seconds_count"))
-        assert float(turns.split()[1]) > 0
+        deadline = asyncio.get_running_loop().time() + DEADLINE
+        while not await turns(node):
+            assert asyncio.get_running_loop().time() < deadline, "its turns are measured"
+            await asyncio.sleep(0.05)
 
     on_node(namespace, tmp_path, work)
+
+
+async def turns(node: Node) -> float:
+    """How many turns of the agent's event loop were measured."""
+    page = (await node.http("/metrics"))[1].splitlines()
+    return float(next(line for line in page if line.startswith("nodewall_agent_loop_lag_seconds_count")).split()[1])
 
 
 def test_a_change_follows_and_an_unchanged_event_sends_nothing(namespace: str, tmp_path: Path) -> None:
