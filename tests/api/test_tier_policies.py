@@ -8,6 +8,7 @@ import pytest
 
 from nodewall.api.parsed import Parsed
 from nodewall.api.tierpolicy import (
+    CLOSES,
     read_cluster_extended_network_policy,
     read_cluster_network_policy,
     read_extended_network_policy,
@@ -457,3 +458,21 @@ def test_a_rule_takes_what_it_leaves_out_from_its_policy(
 ) -> None:
     (found,), problems = ingress(read, {**base, "logging": policy}, logging=rule)
     assert (found.logging, problems) == (meaning, [])
+
+
+DOMAINS = [{"to": [{"domainNames": ["a.example"]}]}, {"to": [{"networks": ["10.0.0.0/33"]}]}]
+
+
+@pytest.mark.parametrize("rule", DOMAINS)
+@pytest.mark.parametrize("action", ["Deny", "Pass", "Accept"])
+def test_a_broken_rule_that_denies_everything_says_so(action: str, rule: dict[str, Any]) -> None:
+    parsed = parse(read_cluster_extended_network_policy, CLUSTER | {"egress": [{"action": action, **rule}]})
+    closes = parsed.problems[-1].message.endswith(CLOSES)
+    assert closes is (action != "Accept")
+    assert bool(parsed.value.egress) is closes
+
+
+def test_a_remark_that_cannot_be_read_closes_nothing_and_does_not_say_so() -> None:
+    rule = {"action": "Deny", "to": [{"networks": ["10.0.0.0/8"]}], "logging": {"rate": "often"}}
+    parsed = parse(read_cluster_extended_network_policy, CLUSTER | {"egress": [rule]})
+    assert [CLOSES in problem.message for problem in parsed.problems] == [False]

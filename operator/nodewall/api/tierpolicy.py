@@ -7,7 +7,7 @@ is its subject: broken, it selects nobody.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -224,8 +224,21 @@ def _rules(raw: object, section: _Section, report: Report) -> tuple[TierRule, ..
     if not isinstance(raw, list):
         report.add(at, "expected a list of rules")
         return (TierRule(0, Action.DENY, ANYONE),)
-    found = [_rule(one, index, section, f"{at}[{index}]", report) for index, one in enumerate(raw)]
+    found = [_told_rule(one, index, section, f"{at}[{index}]", report) for index, one in enumerate(raw)]
     return tuple(one for one in found if one is not None)
+
+
+CLOSES = "; until then the rule denies everything in this direction"
+
+
+def _told_rule(raw: object, index: int, section: _Section, at: str, report: Report) -> TierRule | None:
+    """With the last thing that is wrong with it goes what that leads to, where it is more than the author wrote."""
+    before = len(report.problems)
+    rule = _rule(raw, index, section, at, report)
+    if len(report.problems) > before and rule and (rule.peers, rule.ports) == (ANYONE, ANY_PORT):
+        last = report.problems[-1]
+        report.problems[-1] = replace(last, message=last.message + CLOSES)
+    return rule
 
 
 def _rule(raw: object, index: int, section: _Section, at: str, report: Report) -> TierRule | None:

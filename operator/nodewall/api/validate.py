@@ -38,7 +38,7 @@ def refusals(resource: Resource, raw: dict[str, Any]) -> tuple[tuple[Problem, ..
 
 def _is_ours_alone(problem: Problem) -> bool:
     """Whether an API server stores it all the same: to it an annotation is any text."""
-    return problem.message == UNSUPPORTED or problem.path.startswith("metadata.annotations[")
+    return problem.message.startswith(UNSUPPORTED) or problem.path.startswith("metadata.annotations[")
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
