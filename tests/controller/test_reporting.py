@@ -177,6 +177,15 @@ async def test_a_cluster_network_policy_gets_conditions() -> None:
             api.put(CNP, guard())
             await until("told", lambda: conditions(api, CNP, "guard").get("Accepted") == "Accepted")
             assert status(api, CNP, "guard").keys() == {"conditions"}
+            good = status(api, CNP, "guard")
+            found = api.objects(CNP)["", "guard"]
+            api.put(CNP, found | {"status": {"conditions": [good["conditions"][0] | {"status": "False"}]}})
+            await until("put right", lambda: untimed(status(api, CNP, "guard")) == untimed(good))
+
+
+def untimed(found: Object) -> list[Object]:
+    """The conditions without their times: of one that was turned around and back, it is that of the turn."""
+    return [each | {"lastTransitionTime": ""} for each in found["conditions"]]
 
 
 async def test_equal_priorities_about_the_same_pods_are_a_conflict_of_the_later_one() -> None:

@@ -53,8 +53,8 @@ class Stage:
         self.reporting.lead(True)
         self.store.node("n1", Node("n1"))
 
-    def policy(self, name: str) -> None:
-        value = TierPolicy(Kind.CLUSTER_EXTENDED, "", name, Tier.ADMIN, 1, Subject(EVERYTHING), ingress=RULE)
+    def policy(self, name: str, kind: Kind = Kind.CLUSTER_EXTENDED) -> None:
+        value = TierPolicy(kind, "", name, Tier.ADMIN, 1, Subject(EVERYTHING), ingress=RULE)
         stored = StoredPolicy(value.ref, "u", 1, value)
         self.store.policy(value.ref, stored, 0.0)
         self.survey.saw_policy(value.ref, stored, 0)
@@ -118,3 +118,14 @@ async def test_a_policy_without_a_status_is_not_tried_again() -> None:
         here.policy("b")
         await until("told", lambda: here.api.pods("b") == [0])
         assert here.api.tries == 2
+
+
+async def test_a_server_that_drops_the_conditions_is_not_written_to_for_ever() -> None:
+    """The schema of ClusterNetworkPolicy may know no conditions; then each write comes back without them."""
+    async with stage() as here:
+        here.policy("a", Kind.CLUSTER)
+        await until("tried", lambda: here.api.tries == 1)
+        here.policy("a", Kind.CLUSTER)
+        here.policy("b")
+        await until("told", lambda: here.api.pods("b") == [0])
+        assert [name for name, _ in here.api.written].count("a") == 1

@@ -29,8 +29,8 @@ HANDS = MOST
 BULK_RATE = 100.0
 """Writes per second of what has been there for long, after an upgrade for one: changes of the day go before them."""
 
-BULK_WINDOW = 64
-"""Nodes that are compared with their objects at a time."""
+BULK_WINDOW = HANDS
+"""Nodes that are compared with their objects at a time: a change of the day waits for no more than these."""
 
 REFUSED_PAUSE = 60.0
 """Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
@@ -189,7 +189,7 @@ class Loop:
         while self._bulk and now >= self._bulk_rest and len(self._comparing) < BULK_WINDOW:
             node = self._bulk.popleft()
             self._comparing.add(node)
-            self._mark(node, urgent=False)
+            self._mark(node, urgent=True)
 
     def _compared(self, node: str, *, written: bool) -> None:
         if node in self._comparing and written:

@@ -158,6 +158,7 @@ class Reporting:
         self._api, self._note, self._clock, self._wall = api, note, clock, wall
         self._schedule = Schedule[PolicyRef](PACE, HANDS)
         self._written: dict[PolicyRef, PolicyStatus] = {}
+        self._kept: set[PolicyRef] = set()
         self._announced: dict[PolicyRef, str] = {}
         self._failures: dict[PolicyRef, int] = {}
         self._wake = asyncio.Event()
@@ -182,20 +183,29 @@ class Reporting:
         """The API has this policy as the store says, its status too: what we wrote before does not count any more.
 
         Except for ClusterNetworkPolicies: without ``conditions`` in its schema the server drops them without a word,
-        and we would write them for ever.
+        and we would write them for ever. Once it has kept what we wrote of this one, it is as any other.
         """
-        if ref.kind is not Kind.CLUSTER or ref not in self._store.policies:
+        self._compare(ref)
+        if ref.kind is not Kind.CLUSTER or ref in self._kept or ref not in self._store.policies:
             self._written.pop(ref, None)
         self.touch(ref)
+
+    def _compare(self, ref: PolicyRef) -> None:
+        """Whether the server has kept what we wrote. The watch may be faster than the answer to the write."""
+        stored, written = self._store.policies.get(ref), self._written.get(ref)
+        if stored is not None and written is not None and same(ref.kind, written, stored.status):
+            self._kept.add(ref)
 
     def touch_all(self) -> None:
         """Look at every policy, in one of the next rounds."""
         self._stale = True
         self._wake.set()
 
-    async def run(self, listed: asyncio.Event) -> NoReturn:
-        """Nothing is said before every input is listed: a count of half the pods would be wrong."""
-        await listed.wait()
+    async def run(self, ready: asyncio.Event) -> NoReturn:
+        """Nothing is said before it is ``ready``: every input is listed (a count of half the pods would be wrong) and
+        every node has been compared with its object (what is in force already would be said to be on its way).
+        """
+        await ready.wait()
         async with asyncio.TaskGroup() as writes:
             while True:
                 await self._sleep()
@@ -264,6 +274,7 @@ class Reporting:
             self._fail(ref, error)
         else:
             self._written[ref] = status
+            self._compare(ref)
             self._settle(ref)
 
     def _settle(self, ref: PolicyRef) -> None:
@@ -282,6 +293,7 @@ class Reporting:
     def _forget(self, ref: PolicyRef) -> None:
         for each in (self._written, self._announced):
             each.pop(ref, None)
+        self._kept.discard(ref)
         self._settle(ref)
 
     # -- Events
