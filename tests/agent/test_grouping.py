@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from nodewall.agent import grouping
-from nodewall.agent.decide import RESTORED_HOLD, Reason
+from nodewall.agent.decide import RESTORED_HOLD, RIPENING, Reason
 from nodewall.agent.grouping import AwaitedError, Gathering, Item, Known, Shelf
 from nodewall.agent.loop import Loop, Sighting, Times, Ways
 from nodewall.agent.reading import reader, saved_reader, to_save
@@ -19,7 +19,8 @@ from nodewall.api.peergroup import REVISION
 from nodewall.kube.reflector import Change
 from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
-from nodewall.model.ruleset import AddressGroup, GroupPart, NodeRuleSet, SharedGroup
+from nodewall.model.policy import Action
+from nodewall.model.ruleset import AddressGroup, GroupPart, Match, NodeRuleSet, SharedGroup
 from tests.agent.rulesets import NODE, content
 from tests.agent.test_loop import World
 from tests.agent.test_report import Impatient, Server
@@ -70,6 +71,10 @@ class Shared(World):
         for each in news:
             (self.inbox.knows if isinstance(each, Known) else self.inbox.saw)(each)  # type: ignore[arg-type]
             await self.loop.turn()
+
+    async def later(self, seconds: float) -> None:
+        self.clock.now += seconds
+        await self.loop.turn()
 
     def enforced(self) -> tuple[str, ...]:
         """The members that the kernel has."""
@@ -176,6 +181,7 @@ async def test_members_change_by_elements_alone() -> None:
     world = Shared()
     await world.given(sighting(sharing()), known(*BOTH))
     await world.given(known(item(part(0, "10.0.2.1", "10.0.2.9"), 2), BOTH[1], revision=2))
+    await world.later(RIPENING)
     assert world.enforced() == ("10.0.2.1", "10.0.2.2", "10.0.2.9")
     (command,) = world.kernel.applied[-1]["nftables"]
     assert command["add"]["element"]["elem"] == ["10.0.2.9"]
@@ -296,3 +302,56 @@ async def test_that_members_are_in_force_is_told_in_time_and_not_by_all_at_once(
             await asyncio.sleep(0)
     assert len(server.written) == writes
     task.cancel()
+
+
+# -- what opens comes together with what closes
+
+
+def denying(*held: str) -> NodeRuleSet:
+    """A rule set that denies the shared group, and this one of its own, and accepts everybody else."""
+    made = sharing()
+    (judged,) = made.classes
+    deny = replace(judged.rules[0], action=Action.DENY, match=Match(groups=("own", "peers"), any_port=True))
+    own = AddressGroup("own", "own", tuple(map(Address, held)))
+    return replace(made, groups=(own,), classes=(replace(judged, rules=(deny,), isolation=None),))
+
+
+async def test_a_pod_that_leaves_one_denied_group_for_another_is_never_in_neither() -> None:
+    """The first is shared and comes first, the second is in the rule set, which is written a moment later."""
+    world = Shared()
+    await world.given(sighting(denying()), known(*BOTH))
+    moved = known(item(part(0), 2), BOTH[1], revision=2)
+    await world.given(moved)
+    await world.later(RIPENING / 2)
+    assert len(world.kernel.applied) == 1
+    await world.given(sighting(denying("10.0.2.1"), 2))
+    assert len(world.kernel.applied) == 2, "both in one transaction"
+    assert [group.addresses for group in _groups(world)] == [("10.0.2.1",), ("10.0.2.2",)]
+
+
+async def test_what_only_closes_is_applied_at_once() -> None:
+    world = Shared()
+    await world.given(sighting(sharing()), known(*BOTH), known(item(part(0), 2), BOTH[1], revision=2))
+    assert world.enforced() == ("10.0.2.2",), "it let one in, and does so no more"
+    world = Shared()
+    await world.given(sighting(denying()), known(*BOTH))
+    await world.given(known(item(part(0, "10.0.2.1", "10.0.2.9"), 2), BOTH[1], revision=2))
+    assert _groups(world)[1].addresses == ("10.0.2.1", "10.0.2.2", "10.0.2.9"), "one more is denied"
+
+
+async def test_what_opens_waits_no_longer_for_more_of_the_kind() -> None:
+    world = Shared()
+    await world.given(sighting(sharing()), known(*BOTH))
+    for number in range(3):
+        opened = ("10.0.2.1", *(f"10.0.3.{each}" for each in range(number + 1)))
+        await world.given(known(item(part(0, *opened), 2 + number), BOTH[1], revision=2 + number))
+        await world.later(RIPENING / 2)
+    assert len(world.enforced()) == 4, "the first two came due while the third was waited for"
+    await world.later(RIPENING)
+    assert len(world.enforced()) == 5
+
+
+def _groups(world: Shared) -> tuple[AddressGroup, ...]:
+    target = world.loop.state.applied
+    assert target
+    return target.ruleset.content.groups

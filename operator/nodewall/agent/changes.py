@@ -64,12 +64,25 @@ def _verdicts(rule_class: RuleClass) -> tuple[object, ...]:
 
 def _members_matter(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """A group that rules use lost a member, or one that rules deny or pass on gained one."""
+    lost, gained = _moved(old, new)
+    others = _used(new, {Action.DENY, Action.PASS})
+    return bool(lost & (_used(new, {Action.ACCEPT}) | others) or gained & others)
+
+
+def looser(old: NodeRuleSet, new: NodeRuleSet) -> bool:
+    """Whether a packet that ``old`` denied might be let in by ``new``, of which nothing but members differs."""
+    lost, gained = _moved(old, new)
+    return bool(gained & _used(new, {Action.ACCEPT, Action.PASS}) or lost & _used(new, {Action.DENY, Action.PASS}))
+
+
+def _moved(old: NodeRuleSet, new: NodeRuleSet) -> tuple[set[str], set[str]]:
+    """(groups that lost a member, groups that gained one), of those that are in both."""
     before, after = _members(old), _members(new)
-    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    # What was put together before is the very same tuple.
+    changed = {name for name in before.keys() & after.keys() if before[name] is not after[name]}
     lost = {name for name in changed if set(before[name]) - set(after[name])}
     gained = {name for name in changed if set(after[name]) - set(before[name])}
-    others = _used(new, accepting=False)
-    return bool(lost & (_used(new, accepting=True) | others) or gained & others)
+    return lost, gained
 
 
 def _members(content: NodeRuleSet) -> dict[str, tuple[object, ...]]:
@@ -77,8 +90,8 @@ def _members(content: NodeRuleSet) -> dict[str, tuple[object, ...]]:
     return groups | {f"ports {group.name}": group.members for group in content.port_groups}
 
 
-def _used(content: NodeRuleSet, *, accepting: bool) -> frozenset[str]:
-    rules = (rule for each in content.classes for rule in each.rules if (rule.action is Action.ACCEPT) is accepting)
+def _used(content: NodeRuleSet, actions: set[Action]) -> frozenset[str]:
+    rules = (rule for each in content.classes for rule in each.rules if rule.action in actions)
     return frozenset(name for rule in rules for name in _names(rule))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from nodewall.agent.changes import departed, handed_on, stricter, without
+from nodewall.agent.changes import departed, handed_on, looser, stricter, without
 from nodewall.agent.setup import Setup, settings, unguarded
 from nodewall.model.address import Address
 from nodewall.model.ruleset import NodeRuleSet
@@ -33,6 +33,10 @@ Seconds = float
 RESTORED_HOLD: Seconds = 30.0
 """How long a NodeRuleSet from the past (a restored backup) is not believed. By then the controller has written what it
 thinks is right; if it writes nothing, the old one is right, and waiting longer would only keep the node stale."""
+
+RIPENING: Seconds = 0.4
+"""How long new members that make something looser wait for a rule set. One event may concern groups of both, and the
+controller writes a rule set a quarter of a second later at most: so what opens comes together with what closes."""
 
 LEAST_DIFF = 1000
 """Operations up to which a diff is never more work than a replace, whatever the table's size."""
@@ -150,6 +154,7 @@ class State:
     ``suspect``: the kernel may hold something else, so the next apply is a full replace. ``trouble``: why the newest
     NodeRuleSet is not wanted. ``refusal``: why ``wanted`` is not applied; no new try before ``retry_at``. ``findings``:
     what weakens the table from outside. ``groups``: the revision of the PeerGroups that ``wanted`` was looked at with.
+    ``ripening``: ``wanted`` with newer members, which make something looser, and when these count.
     """
 
     setup: Setup = DEFAULTS
@@ -168,6 +173,7 @@ class State:
     drift: Drift | None = None
     findings: tuple[Finding, ...] = ()
     groups: int = 0
+    ripening: Held | None = None
 
     @property
     def guarding(self) -> bool:
@@ -209,7 +215,17 @@ def read(state: State, ruleset: RuleSet, now: Seconds) -> State:
     state = replace(state, observed=Observed(ruleset.uid, ruleset.generation), trouble=None)
     if _is_from_the_past(state, ruleset):
         return _hold(state, ruleset, now)
+    if _ripens(state, ruleset):
+        until = state.ripening.until if state.ripening else now + RIPENING
+        return replace(state, ripening=Held(ruleset, until))
     return _want(state, ruleset)
+
+
+def _ripens(state: State, ruleset: RuleSet) -> bool:
+    wanted = state.wanted
+    if wanted is None or state.held or not ruleset.differs_in_members_only(wanted):
+        return False
+    return looser(wanted.content, ruleset.content)
 
 
 def _is_from_the_past(state: State, ruleset: RuleSet) -> bool:
@@ -234,7 +250,7 @@ def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
 
 def _want(state: State, ruleset: RuleSet) -> State:
     state = found(state, Reason.UNGUARDED, unguarded(state.setup, ruleset.content))
-    state = replace(state, groups=ruleset.groups, held=None)
+    state = replace(state, groups=ruleset.groups, held=None, ripening=None)
     if state.wanted == ruleset:
         return replace(state, wanted=ruleset)
     return replace(state, wanted=ruleset, refusal=None, failures=0, retry_at=0.0)
@@ -249,7 +265,9 @@ def set_up(state: State, setup: Setup) -> State:
 
 
 def tick(state: State, now: Seconds) -> State:
-    """Time has passed: a held rule set is believed, an old drift is no longer news."""
+    """Time has passed: a held rule set is believed, new members count, an old drift is no longer news."""
+    if state.ripening and now >= state.ripening.until:
+        state = _want(state, state.ripening.ruleset)
     if state.held and now >= state.held.until:
         state = replace(_want(state, state.held.ruleset), trouble=None)
     if state.drift and now >= state.drift.at + DRIFT_SHOWN and not state.suspect:
@@ -272,7 +290,7 @@ def unusable(state: State, observed: Observed, why: str) -> State:
 def awaiting(state: State, observed: Observed, why: str) -> State:
     """A NodeRuleSet came, and a group that it names has not come yet. What is in force stays, with its members."""
     trouble = Finding(Reason.GROUPS_AWAITED, f"{why}; {_meanwhile(state)}")
-    return replace(state, observed=observed, held=None, trouble=trouble)
+    return replace(state, observed=observed, held=None, ripening=None, trouble=trouble)
 
 
 def _meanwhile(state: State) -> str:
@@ -410,6 +428,7 @@ def wake_at(state: State) -> Seconds | None:
     times = (
         state.retry_at if state.wanted and (state.refusal or state.suspect) else None,
         state.held.until if state.held else None,
+        state.ripening.until if state.ripening else None,
         state.drift.at + DRIFT_SHOWN if state.drift and state.drift.who else None,
     )
     return min((time for time in times if time is not None), default=None)
