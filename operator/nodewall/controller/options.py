@@ -10,7 +10,7 @@ from nodewall.telemetry.options import KUBECONFIG, LOGGING, Form, Option, listen
 from nodewall.telemetry.web import Address
 
 HEALTH = Address("127.0.0.1", 9810)
-SHARE_ABOVE: int | None = None
+SHARE_ABOVE = 50
 """docs/adr/0007 has the counts."""
 
 
@@ -68,7 +68,6 @@ CONTROLLER = (
         "how many nodes (and a fiftieth of all) may use a group of peers before it is held in PeerGroups instead of in"
         " the NodeRuleSet of each",
         SHARE_ABOVE,
-        shown=lambda value: "never" if value is None else str(value),
     ),
     *listening(HEALTH),
     *LOGGING,
