@@ -93,8 +93,9 @@ def test_a_clock_that_is_ahead_of_ours_is_no_negative_time(world: World) -> None
     assert world.seen == [0.0]
 
 
-def part(name: str, changed: float | None) -> bytes:
-    metadata = {"name": name} | ({"annotations": {CHANGED_AT: AT.format(changed)}} if changed is not None else {})
+def part(name: str, changed: float | str | None) -> bytes:
+    text = AT.format(changed) if isinstance(changed, float) else changed
+    metadata = {"name": name} | ({"annotations": {CHANGED_AT: text}} if text is not None else {})
     return json.dumps({"metadata": metadata}).encode()
 
 
@@ -106,6 +107,13 @@ def test_a_new_version_of_a_shared_group_counts_once(world: World) -> None:
     for at in (5.5, 7.0):
         world.applied(1, at=at, parts=(second, other))
     assert world.seen[1:] == [pytest.approx(0.5)]
+
+
+def test_a_shared_group_that_changed_before_this_process_says_nothing(world: World) -> None:
+    """What was in force from the disk was older still."""
+    for at, changed in ((1.0, "2027-01-15T07:00:00Z"), (2.0, "2027-01-15T07:59:59Z")):
+        world.applied(1, at=at, uid="", parts=(part("g", changed),))
+    assert world.seen == []
 
 
 def test_a_shared_group_that_is_new_here_says_nothing(world: World) -> None:

@@ -269,22 +269,18 @@ async def test_the_revision_is_told_when_all_parts_are_written_and_not_before() 
 
 
 async def test_a_part_is_as_old_as_its_first_change_that_is_not_written() -> None:
-    api = Api(failing={"g1-1-0"})
+    api = Api()
     async with alone(api, {}) as found:
-        begun = time.monotonic()
-        found.want(part("10.0.0.1"))
-        found.wanted({"g1": 1})
-        await asyncio.sleep(0.05)
-        found.want(part("10.0.0.1", "10.0.0.2"))
-        found.wanted({"g1": 1})
-        api.failing = set()
-        await found.settled()
-        assert 0.05 <= api.ages["g1-1-0"] <= time.monotonic() - begun
-        again = time.monotonic()
-        found.want(part("10.0.0.3"))
-        found.wanted({"g1": 1})
-        await found.settled()
-        assert api.ages["g1-1-0"] <= time.monotonic() - again
+        for number, fails in ((1, set[str]()), (2, {"g1-1-0"}), (3, set())):
+            api.failing, begun = fails, time.monotonic()
+            found.want(part(f"10.0.0.{number}"))
+            await asyncio.sleep(0.05)
+            found.want(part(f"10.0.{number}.1"))
+            found.wanted({"g1": 1})
+            await asyncio.sleep(0.01)
+            api.failing = set()
+            await found.settled()
+            assert 0.05 <= api.ages["g1-1-0"] <= time.monotonic() - begun
 
 
 async def test_what_came_meanwhile_is_in_the_next_round() -> None:
