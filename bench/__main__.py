@@ -88,15 +88,39 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def write(results: Sequence[Result], before: Any, path: Path) -> None:
+def write(results: Sequence[Result], before: Any, path: Path, kept: "Kept | None" = None) -> None:
     """Write all results as a JSON list, and beside it all samples with what the machine was; each whole or not at all.
 
-    ``before``: the machine before the first measurement.
+    ``before``: the machine before the first measurement. ``kept``: what was measured earlier, and stays where it was
+    not measured now.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _dump(path, [{field: getattr(each, field) for field in FIELDS} for each in results])
+    found = [{field: getattr(each, field) for field in FIELDS} for each in results]
     samples = {each.name: {"ours": each.samples, "baseline": each.baseline_samples} for each in results}
-    _dump(path.with_stem(f"{path.stem}-runs"), {"before": before, "after": describe(), "samples": samples})
+    if kept:
+        found = [each for each in kept.results if each["name"] not in samples] + found
+        samples = {**kept.samples, **samples}
+    _dump(path, found)
+    _dump(_beside(path), {"before": before, "after": describe(), "samples": samples})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an earlier run has written."""
+
+    results: list[dict[str, Any]]
+    samples: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Kept | None":
+        """None when there was none."""
+        if not path.exists() or not _beside(path).exists():
+            return None
+        return cls(json.loads(path.read_text()), json.loads(_beside(path).read_text())["samples"])
+
+
+def _beside(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-runs")
 
 
 def _dump(path: Path, value: object) -> None:
@@ -108,10 +132,11 @@ def _dump(path: Path, value: object) -> None:
 def main(parts: Sequence[str], package: ModuleType = bench, output: Path = OUTPUT) -> int:
     results: list[Result] = []
     before, succeeded = describe(), True
+    kept = Kept.read(output) if parts else None
     for module in modules(package):
         succeeded &= run(module, parts, results)
-        write(results, before, output)  # what is there so far is not lost when the rest is interrupted
-    write(results, before, output)
+        write(results, before, output, kept)  # what is there so far is not lost when the rest is interrupted
+    write(results, before, output, kept)
     if not results:
         print("no benchmarks found", file=sys.stderr)
         return 1

@@ -33,8 +33,8 @@ STARTED = {"seconds": "s", "reported": "s", "cpu": "s", "memory": "MB", "apiserv
 the most memory that it ever had; processor time of the API server.
 """
 EVENTS = 60
-BEGINNING = 5.0
-"""Seconds after which a controller that was started again has begun to write."""
+LISTED = "every input is listed"
+"""What the controller says before it writes."""
 CALM = 0.5
 """Seconds without a NodeRuleSet after which a change has reached its last one."""
 
@@ -68,11 +68,17 @@ def _wide(nodes: int, plane: ControlPlane, controller: Component) -> Iterator[Re
         for mode, above in wide.MODES.items():
             controller.stop()
             controller.runtime = Checkout({**CHECKOUT.env, "NODEWALL_SHARE_GROUPS_ABOVE": above})
-            controller.start()
-            controller.await_ready(60)
-            time.sleep(BEGINNING)
+            _begin(controller)
             place = Place(plane.api, rule_sets, groups, _process(controller), server, nodes)
             yield from wide.joining(f"scale.wide.{nodes}.{mode}", place)
+
+
+def _begin(controller: Component) -> None:
+    """Start it, and wait until it writes."""
+    before = controller.log.read_text().count(LISTED)
+    controller.start()
+    until("it has begun", lambda: controller.log.read_text().count(LISTED) > before, within=120, every=0.2)
+    time.sleep(wide.CALM)
 
 
 def _process(controller: Component) -> int:

@@ -61,6 +61,9 @@ def within_two(kind: str) -> Goal:
     )
 
 
+STEADY = "scale.steady.1000"
+"""The machine may be too small for as many events as were asked for: then the cores are counted for the hundred."""
+
 GOALS = (
     update("pod"),
     update("peer"),
@@ -76,7 +79,12 @@ GOALS = (
     at_most("the same: 300 MB", "scale.start.1000.memory", 300, "MB"),
     at_most("5,000 nodes, 100,000 pods, 10,000 policies compiled: 60 s", "large.cluster.start", 60, "s"),
     at_most("the same: 1 GB", "large.cluster.memory", 1000, "MB"),
-    at_most("100 pod events per second: half a core", "scale.steady.1000.controller", 0.5, "cores"),
+    Goal(
+        "100 pod events per second: half a core for the controller",
+        (f"{STEADY}.controller", f"{STEADY}.rate"),
+        lambda r: 100 * r[f"{STEADY}.controller"]["ours"] / r[f"{STEADY}.rate"]["ours"] <= 0.5,
+        lambda r: f"{r[f'{STEADY}.controller']['ours']:.2f} cores at {r[f'{STEADY}.rate']['ours']:.0f} a second",
+    ),
     within_two("pod"),
     within_two("policy"),
     Goal(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import crowd, populace
-from bench.bench_scale import SIZES
+from bench.bench_scale import LISTED, SIZES
 from bench.clusters import cluster
 from bench.sightings import Sightings, sightings
 from bench.steady import steady
@@ -27,8 +27,6 @@ from e2e.waiting import until
 
 NODES = 1_000
 LINES = 25
-LISTED = "every input is listed"
-"""What the controller says then."""
 CALL = """
 import cProfile, sys, time
 from nodewall.cli import main

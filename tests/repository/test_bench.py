@@ -73,7 +73,7 @@ def test_no_ratio_without_a_baseline(baseline: Callable[[], float] | None) -> No
 def bench(where: Path, modules: dict[str, str], *parts: str) -> tuple[int, str, Any]:
     """Exit status, all output and the written list of a package with these benchmark modules."""
     package = where / "measured"
-    package.mkdir()
+    package.mkdir(exist_ok=True)
     for name, text in {"__init__": "", **modules}.items():
         (package / f"{name}.py").write_text(text)
     command = [
@@ -122,6 +122,22 @@ def test_what_came_before_and_after_a_failure_is_kept(tmp_path: Path) -> None:
 def test_a_part_of_a_name_chooses(tmp_path: Path) -> None:
     status, _, written = bench(tmp_path, {"bench_a": BROKEN, "bench_b": GOOD}, "alo")
     assert (status, [each["name"] for each in written]) == (0, ["alone"])
+
+
+def test_a_part_measured_again_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
+    bench(tmp_path, {"bench_a": TOGETHER, "bench_b": GOOD})
+    (tmp_path / "measured" / "bench_b.py").write_text(GOOD.replace("2.0", "1.0"))
+    status, _, written = bench(tmp_path, {}, "good")
+    assert status == 0
+    assert {each["name"]: each["ours"] for each in written} == {"p50": 2.0, "alone": 1234567.0, "good one": 1.0}
+    runs = json.loads((tmp_path / "out" / "bench-runs.json").read_text())
+    assert runs["samples"].keys() == {"p50", "alone", "good one"}
+
+
+def test_a_whole_run_forgets_what_was_there(tmp_path: Path) -> None:
+    bench(tmp_path, {"bench_b": GOOD})
+    (tmp_path / "measured" / "bench_b.py").write_text(TOGETHER)
+    assert [each["name"] for each in bench(tmp_path, {})[2]] == ["p50"]
 
 
 def test_nothing_to_measure_is_a_failure(tmp_path: Path) -> None:
