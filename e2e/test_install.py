@@ -14,7 +14,7 @@ import yaml
 
 from e2e import netns
 from e2e.cluster import Scene
-from e2e.command import run
+from e2e.command import CommandError, run
 from e2e.components import ROOT
 from e2e.controlplane import ControlPlane
 from e2e.hostpods import HostPods
@@ -24,6 +24,7 @@ from e2e.oci import ContainerRuntime
 from e2e.policies import INGRESS, deny, ingress, port
 from e2e.probe import tcp
 from e2e.table import Table, await_table
+from e2e.waiting import until
 from e2e.watching import watched
 
 DOCUMENT = (ROOT / "docs/install.md").read_text()
@@ -178,6 +179,30 @@ def test_an_upgrade_opens_nothing_and_closes_nothing(own: LocalCluster, shop: Sc
     shop.apply(deny("shop", INGRESS))
     shop.delete(ingress("shop", "one"))
     await_table(own.prober, Table.of(shop.endpoints(), (tcp(80), tcp(81))).closed())
+
+
+def test_a_controller_without_a_node_of_its_own_stays_pending(own: LocalCluster) -> None:
+    """As the second one does on a cluster with one node, until the document's command says that it is meant so."""
+    do(own, commands("install"))
+    target = ("-n", "nodewall-system", "deployment/nodewall-controller")
+    own.kubectl("scale", *target, f"--replicas={len(own.nodes) + 1}")
+    until("one is pending", lambda: places(own) == ["", *own.nodes], within=20)
+    with pytest.raises(CommandError, match="timed out waiting"):
+        own.kubectl("rollout", "status", *target, "--timeout=4s")
+    assert places(own) == ["", *own.nodes]
+    (command,) = re.findall(
+        r"`kubectl (scale -n nodewall-system\s+deployment/nodewall-controller --replicas=1)`", DOCUMENT
+    )
+    own.kubectl(*command.split())
+    until("one is left", lambda: len(places(own)) == 1, within=20)
+    own.kubectl("rollout", "status", *target, "--timeout=60s")
+
+
+def places(cluster: LocalCluster) -> list[str]:
+    """The nodes of the controllers; "" for one that is on none."""
+    ours = {"labelSelector": "app.kubernetes.io/component=controller"}
+    pods = cluster.api.list("v1", "Pod", "nodewall-system", **ours)
+    return sorted(each["spec"].get("nodeName", "") for each in pods)
 
 
 def test_the_agents_are_gone_before_their_tables_are_removed(own: LocalCluster, shop: Scene) -> None:
