@@ -8,8 +8,7 @@ from itertools import count
 
 import pytest
 
-from nodewall.controller import garbage
-from nodewall.controller.garbage import RUNNING, WHILE_STARTING, Garbage
+from nodewall.controller.garbage import RUNNING, WHILE_STARTING, Garbage, resident
 
 
 class Ring:
@@ -77,8 +76,9 @@ def test_what_lived_through_a_long_search_is_taken_out(step: float, generation: 
 
 
 @pytest.mark.usefixtures("still")
-def test_garbage_that_was_taken_for_living_is_found_when_memory_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Garbage()
+def test_garbage_that_was_taken_for_living_is_found_when_memory_has_grown() -> None:
+    memory = [100 << 20]
+    kept = Garbage(memory=lambda: memory[0])
     with kept.kept_small():
         kept.settle()
         ring = Ring()
@@ -86,12 +86,18 @@ def test_garbage_that_was_taken_for_living_is_found_when_memory_has_grown(monkey
         gc.freeze()
         del ring
         gc.collect()
+        memory[0] = 214 << 20
         kept.look()
-        assert gone() is not None, "it has not grown: a search through everything is not worth it"
-        monkeypatch.setattr(garbage, "GROWTH", 1.0)
-        monkeypatch.setattr(garbage, "ROOM", 0)
+        assert gone() is not None, "it has grown little: a search through everything is not worth it"
+        memory[0] = 215 << 20
         kept.look()
         assert gone() is None
+        another = Ring()
+        gone = weakref.ref(another)
+        gc.freeze()
+        del another
+        kept.look()
+        assert gone() is not None, "what it has grown to is the measure of the next time"
         assert searched() < gc.get_freeze_count() / 10
 
 
@@ -107,3 +113,10 @@ async def test_nothing_is_taken_out_before_all_is_compiled() -> None:
             await asyncio.sleep(0)
         assert gc.get_freeze_count() > 0
         task.cancel()
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    before = resident()
+    held = bytearray(32 << 20)
+    held[::4096] = b"x" * (len(held) // 4096)
+    assert resident() - before > 16 << 20

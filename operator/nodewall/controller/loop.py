@@ -238,7 +238,8 @@ class Loop:
             except StopIteration as done:
                 dirty: Dirty = done.value
                 return dirty
-            await breath.take()
+            if breath.due():
+                await breath.take()
 
     async def _share(self) -> None:
         """Before the next changes come in, so that what is written of the groups is never half a batch."""

@@ -102,7 +102,8 @@ class Schedule(Generic[Key]):
         if len(self._in_hand) >= self.hands or not self._waiting:
             return None
         timer = self._timers[0][0] if self._timers else None
-        urgent = min((self._waiting[key].due(self._pace) for key in self._urgent if self._ready(key)), default=None)
+        ready = (key for key in self._urgent if self._ready(key))  # the first will do: none of them waits for anything
+        urgent = next((self._waiting[key].due(self._pace) for key in ready), None)
         return min((at for at in (timer, urgent) if at is not None), default=None)
 
     def _wait(self, key: Key, wait: _Wait) -> None:

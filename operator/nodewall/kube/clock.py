@@ -62,9 +62,13 @@ class Breath:
         self._clock, self._budget = clock, budget
         self._since = clock.monotonic()
 
+    def due(self) -> bool:
+        """Whether it is time to ``take`` one. For very many very small items: a call less for each."""
+        return self._clock.monotonic() - self._since >= self._budget
+
     async def take(self) -> None:
         """Call between items."""
-        if self._clock.monotonic() - self._since < self._budget:
+        if not self.due():
             return
         await asyncio.sleep(0)
         self._since = self._clock.monotonic()

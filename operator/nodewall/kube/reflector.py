@@ -297,7 +297,8 @@ class Reflector(Generic[K, V]):
 
     def _set(self, identity: Identity, key: K, value: V) -> None:
         old = self._objects.get(key)
-        self._keys[identity] = key
+        # Mostly they are equal, and then one of them is enough: the key's texts are those of the value.
+        self._keys[key if key == identity else identity] = key
         if old is not None and old == value:
             return
         self._objects[key] = value
