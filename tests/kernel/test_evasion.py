@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from e2e import netns
+from nodewall.model.policy import Action, Direction, PortRange, Protocol, Tier
+from nodewall.model.ruleset import Match, Rule, RuleClass
 from nodewall.render import Settings
 from tests.kernel import nft, wire
 from tests.kernel.checker import Checker
@@ -18,6 +20,7 @@ from tests.kernel.scenes import (
     FRIEND,
     OTHER,
     OTHER_LINK,
+    OWN,
     PASSED,
     POD,
     POD_LINK,
@@ -176,6 +179,16 @@ def test_a_packet_in_a_packet_is_judged_by_the_outer_one(checker: Checker, i: in
     inside = encode(Packet(WORLD[i], POD[i], TCP, dport=80), 0, 4321)
     packet = wire.wrapped(Packet(WORLD[i], POD[i], protocol, dport=port), inside)
     assert checker.verdicts([packet]) == [False]
+
+
+@pytest.mark.parametrize("i", FAMILIES)
+def test_the_way_into_a_tunnel_of_the_own_node_is_closed_by_explicit_rules_only(checker: Checker, i: int) -> None:
+    """What the node unpacks comes from nowhere; docs/security.md says which rule closes this."""
+    packets = [Packet(POD[i], node[i], UDP, dport=port) for node in (OWN, FRIEND) for port in (8472, 53)]
+    assert programmed(checker, ruleset(egress=CLOSED_OUT)).verdicts(packets) == [True, True, False, False]
+    tunnel = Match(any_peer=True, ports=(PortRange(Protocol.UDP, 8472, 8472),))
+    denied = RuleClass("out", Direction.EGRESS, (Rule("t", Tier.ADMIN, Action.DENY, tunnel),))
+    assert programmed(checker, ruleset(egress=denied)).verdicts(packets) == [False, True, False, True]
 
 
 # --- what connection tracking is told ---------------------------------------------------------------------------------
