@@ -413,3 +413,21 @@ def conditions(api: FakeApi) -> dict[str, tuple[str, str]]:
 def message(api: FakeApi, kind: str) -> str:
     found = api.objects(CLUSTER_EXTENDED_NETWORK_POLICIES)["", "bad"]["status"]["conditions"]
     return str(next(each["message"] for each in found if each["type"] == kind))
+
+
+class Asked(Compiler):
+    """Counts how often somebody wants to know of all nodes."""
+
+    times = 0
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        Asked.times += 1
+        return super().nodes
+
+
+def test_a_batch_that_goes_well_costs_nothing_that_grows_with_the_nodes() -> None:
+    quarantine = Quarantine(Asked, Watcher(), Hand())
+    drive(quarantine.steps(map(change, CLUSTER)))
+    drive(quarantine.steps([change(pod("more", "n1", "shop", 9))]))
+    assert Asked.times == 0

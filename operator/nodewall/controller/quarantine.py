@@ -146,7 +146,6 @@ class Quarantine:
     def __init__(self, make: Callable[[], Compiler], watcher: Watcher, clock: Clock) -> None:
         self._make, self._watcher, self._clock = make, watcher, clock
         self._compiler, self._sound, self._begun = make(), True, False
-        self._nodes: frozenset[str] = frozenset()
         self._good: dict[Input, dict[Key, Value]] = {kind: {} for kind in Input}
         self._at: Change | None = None
         self._aside: dict[Thing, Aside] = {}
@@ -240,7 +239,7 @@ class Quarantine:
                 if unexplained is not None:
                     self._watcher.mended(unexplained)
                     unexplained = None
-        self._begun, self._nodes = True, self._compiler.nodes
+        self._begun = True
         return self._stirred(batch, held_by) | dirty
 
     def _attempt(self, part: Sequence[Change]) -> Steps:
@@ -251,7 +250,7 @@ class Quarantine:
         dirty = yield from self._compiler.steps(self._noted(self._all_with(part)))
         self._sound = True
         # Each is compiled again, but nothing is urgent: most are as they were, and nothing is written for these.
-        gone = self._nodes - self._compiler.nodes
+        gone = {str(key) for key in self._good[Input.NODE]} - self._compiler.nodes
         return dict.fromkeys(dirty, Reason.CHANGED) | dict.fromkeys(gone, Reason.GONE)
 
     def _noted(self, changes: Iterable[Change]) -> Iterator[Change]:
@@ -336,7 +335,8 @@ class Quarantine:
 
     def _stirred(self, batch: Iterable[Change], held_by: Collection[Thing]) -> dict[str, Reason]:
         """Held nodes that may be so no longer. A policy that is left out marks none of them by itself."""
-        self._held &= self._compiler.nodes
+        if self._held:
+            self._held &= self._compiler.nodes
         moved = any(change.kind in {Input.NAMESPACE, Input.NODE} for change in batch)
         return dict.fromkeys(self._held, Reason.CHANGED) if moved or self._holding.keys() != held_by else {}
 

@@ -124,14 +124,16 @@ class Publishing:
             log.error("cannot make a rule set", exc_info=error, extra={"fields": fields})
 
     def _fits(self, node: str, *, fits: bool) -> None:
-        self._oversized = self._oversized - {node} if fits else self._oversized | {node}
-        self._metrics.set(metrics.OVERSIZED, len(self._oversized))
+        if fits is (node in self._oversized):
+            self._oversized ^= {node}
+            self._metrics.set(metrics.OVERSIZED, len(self._oversized))
         self._progressed()
 
     def _keeps(self, node: str, *, held: bool) -> None:
-        self._held = self._held | {node} if held else self._held - {node}
-        self._metrics.set(metrics.HELD, len(self._held))
-        self._progressed()
+        if held is (node not in self._held):
+            self._held ^= {node}
+            self._metrics.set(metrics.HELD, len(self._held))
+            self._progressed()
 
     def _warn(self, node: str, reason: Reason, message: str) -> None:
         self._tell(node, Finding(Severity.WARNING, reason, message))
