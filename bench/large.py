@@ -18,11 +18,16 @@ SHAPES = {
     "one-namespace": Shape(1_000, 1, 1_000, 10),
 }
 """The last two have the proportions that another controller's benchmark has, at a tenth of its size."""
+PARTS = {
+    "neither": Shape(0, 5_000, 0, 5_000),
+    "pods": Shape(100_000, 5_000, 0, 5_000),
+}
+"""The first of ``SHAPES`` without policies, and without pods too."""
 EVENTS = 200
 
 
 def main(name: str) -> None:
-    state = cluster(SHAPES[name], teams=False)
+    state = cluster((SHAPES | PARTS)[name], teams=False)
     started = time.process_time()
     living = Living(state)
     start = time.process_time() - started
@@ -36,7 +41,7 @@ def main(name: str) -> None:
 def _moves(state: ClusterState) -> Iterator[Change]:
     """Pods all over the cluster that get another address."""
     pods: list[Pod] = list(state.pods.values())
-    for number in range(EVENTS):
+    for number in range(EVENTS if pods else 0):
         pod = pods[number * len(pods) // EVENTS]
         yield Change(Input.POD, pod.key, replace(pod, addresses=(address(number, net=12),)))
 
