@@ -108,19 +108,26 @@ def test_the_documents_own_overlay_is_one(kubectl: str, tmp_path: Path) -> None:
         assert container["image"] == f"registry.example/nodewall:{__version__}"
 
 
+def differing(server: ControlPlane, *words: str) -> list[str]:
+    """What an apply changes, the budget aside: see test_installation.py."""
+    said = server.kubectl("apply", "--validate=strict", *words).splitlines()
+    assert len(said) == len(documents())
+    return [line for line in said if not line.startswith("poddisruptionbudget") and " unchanged" not in line]
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("overlay", CHANGES)
-def test_an_overlay_is_applied_and_taken_back(installed: ControlPlane, overlay: str) -> None:
-    folder, (changed, _, _) = str(OVERLAYS / overlay), CHANGES[overlay]
-    name = f"{changed[0].lower()}.apps/{changed[1]}"
+@pytest.mark.parametrize(("overlay", "change"), CHANGES.items(), ids=CHANGES)
+def test_the_api_server_takes_an_overlay(
+    installed: ControlPlane, overlay: str, change: tuple[tuple[str, str], str, Any]
+) -> None:
+    ((kind, name), _, _) = change
+    expected = f"{kind.lower()}.apps/{name} configured (server dry run)"
+    assert differing(installed, "--dry-run=server", "-k", str(OVERLAYS / overlay)) == [expected]
 
-    def differing(*words: str) -> list[str]:
-        """The budget aside: see test_installation.py."""
-        said = installed.kubectl("apply", "--validate=strict", *words).splitlines()
-        assert len(said) == len(documents())
-        return [line for line in said if not line.startswith("poddisruptionbudget") and " unchanged" not in line]
 
-    assert differing("--dry-run=server", "-k", folder) == [f"{name} configured (server dry run)"]
-    assert differing("-k", folder) == [f"{name} configured"]
-    assert differing("-k", folder) == []
-    assert differing("-f", str(MANIFESTS)) == [f"{name} configured"]
+@pytest.mark.e2e
+def test_an_overlay_is_applied_and_taken_back(installed: ControlPlane) -> None:
+    strict, changed = str(OVERLAYS / "strict"), ["daemonset.apps/nodewall-agent configured"]
+    assert differing(installed, "-k", strict) == changed
+    assert differing(installed, "-k", strict) == []
+    assert differing(installed, "-f", str(MANIFESTS)) == changed
