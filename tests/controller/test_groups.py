@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -13,7 +14,8 @@ from nodewall.api import peergroup
 from nodewall.api.peergroup import REVISION
 from nodewall.api.ruleset import digest_of
 from nodewall.compile.settings import Settings
-from nodewall.controller.groups import Groups, GroupsLateError, PublishedPart
+from nodewall.controller.groups import SWEPT, Groups, GroupsLateError, PublishedPart
+from nodewall.controller.rulesets import read_group
 from nodewall.kube.errors import Call, UnreachableError
 from nodewall.kube.resource import NETWORK_POLICIES, NODES, PEER_GROUPS, PODS
 from nodewall.model.address import Address
@@ -209,6 +211,10 @@ class Api:
     ages: dict[str, float] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
+    watched: Groups | None = None
+    """Who hears of a write by the watch before it is answered."""
+    removing: Callable[[], None] = lambda: None
+    generations: Counter[str] = field(default_factory=Counter)
 
     async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
         await asyncio.sleep(0)
@@ -217,12 +223,17 @@ class Api:
         self.there[name] = spec
         self.ages[name] = age
         self.order.append(name)
-        return f"uid-{name}", 1
+        self.generations[name] += 1
+        if self.watched:
+            body = {"metadata": {"name": name, "uid": f"uid-{name}", "generation": self.generations[name]}}
+            self.watched.saw(*read_group(msgspec.Raw(msgspec.json.encode(body | {"spec": msgspec.Raw(spec)}))))
+        return f"uid-{name}", self.generations[name]
 
     async def remove(self, name: str, uid: str) -> None:
         assert uid == f"uid-{name}"
         del self.there[name]
         self.order.append(f"-{name}")
+        self.removing()
 
 
 @dataclass(frozen=True)
@@ -352,9 +363,68 @@ async def test_a_late_sight_of_an_own_write_is_no_news() -> None:
             await found.settled()
         before = list(api.order)
         digest, _ = peergroup.encode_part(part("10.0.0.0"), 1)
-        found.saw("g1-1-0", PublishedPart("uid-g1-1-0", digest, 1, 0, SharedGroup("g1", 1)))
+        found.saw("g1-1-0", PublishedPart("uid-g1-1-0", digest, 1, 0))
         await asyncio.sleep(0.05)
         assert api.order == before
+
+
+async def test_a_restored_backup_is_undone_however_fast_the_watch_was() -> None:
+    """The watch may bring a write before its answer comes; what is older after that was not written before it."""
+    api = Api()
+    async with alone(api, {}) as found:
+        api.watched = found
+        for number in range(2):
+            found.want(part(f"10.0.0.{number}"))
+            found.wanted({"g1": 1})
+            await found.settled()
+        digest, _ = peergroup.encode_part(part("10.0.0.0"), 1)
+        found.saw("g1-1-0", PublishedPart("uid-g1-1-0", digest, 1, 1))
+        found.saw(REVISION, PublishedPart(f"uid-{REVISION}", peergroup.encode_revision(1, 0)[0], 1, 1))
+        await until("written again", lambda: api.order[4:] == ["g1-1-0", REVISION])
+
+
+async def test_what_somebody_removes_before_we_do_ends_nothing() -> None:
+    api = Api()
+    async with alone(api, {}, Sped()) as found:
+        found.want(part("10.0.0.1"))
+        found.want(part("10.0.0.2", group="g2"))
+        found.wanted({"g1": 1, "g2": 1})
+        await found.settled()
+        api.removing = lambda: found.saw("g2-1-0", None)
+        found.wanted({})
+        await until("ours is removed", lambda: "g1-1-0" not in api.there)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_part_that_nobody_reads_goes_although_its_group_is_named() -> None:
+    holders = {"n1": Named(1, frozenset({SharedGroup("g1", 1)}))}
+    api = Api({"g1-1-7": b"", "copy": b""})
+    async with alone(api, holders, Sped()) as found:
+        for name in api.there:
+            found.saw(name, PublishedPart(f"uid-{name}", "", 1, 1))
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await until("removed", lambda: api.there.keys() == {"g1-1-0", REVISION})
+
+
+async def test_very_many_parts_that_nobody_names_hold_up_no_round() -> None:
+    api = Api()
+    async with alone(api, {}, Sped()) as found:
+        for index in range(512):
+            found.want(part(parts=512, index=index))
+        found.wanted({"g1": 512})
+        await found.settled()
+        del api.order[:]
+
+        def join() -> None:
+            if len(api.order) == 1:
+                found.want(part("10.0.0.1", group="g2"))
+                found.wanted({"g2": 1})
+
+        api.removing = join
+        found.wanted({})
+        await until("written", lambda: "g2-1-0" in api.order)
+        assert api.order.index("g2-1-0") <= SWEPT
 
 
 async def test_rule_sets_are_told_over_which_time_reports_are_spread() -> None:

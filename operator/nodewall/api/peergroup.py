@@ -17,7 +17,7 @@ from nodewall.api.parsed import Projection, Report, convert, meta_of
 from nodewall.api.parsed import decode as decode_body
 from nodewall.api.ruleset import RuleSetError, canonical, digest_of, member_text, read_address, read_member
 from nodewall.api.rulesetwire import Holding, PeerGroupSpec
-from nodewall.model.ruleset import AddressGroup, GroupPart, PartKey, PortGroup
+from nodewall.model.ruleset import AddressGroup, GroupPart, PartKey, PortGroup, SharedGroup
 
 M = TypeVar("M")
 API_VERSION, KIND = "nodewall.io/v1alpha1", "PeerGroup"
@@ -32,6 +32,11 @@ def name(key: PartKey) -> str:
     """Name of the object of a part."""
     group, parts, part = key
     return f"{group}-{parts}-{part}"
+
+
+def names(group: SharedGroup) -> list[str]:
+    """Names of the objects of all its parts."""
+    return [name((group.name, group.parts, index)) for index in range(group.parts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ PAUSE = 0.25
 SWEEP = 30.0
 """Seconds between two looks for groups that no rule set names any more. What two in a row have found is removed."""
 
+SWEPT = 64
+"""Parts that one look removes: rounds wait for it."""
+
 PATIENCE = 2.0
 """Seconds that a rule set waits for its groups before it lets others be written first."""
 
@@ -46,14 +49,13 @@ REPORTS = 20
 class PublishedPart:
     """A PeerGroup as the API has it. ``digest`` is that of the spec that is really there, "" when it states another.
 
-    ``group`` None: it tells the revision. ``generation`` grows with each change of the spec.
+    ``generation`` grows with each change of the spec.
     """
 
     uid: str
     digest: str
     revision: int
     generation: int = 0
-    group: SharedGroup | None = None
 
 
 class Holder(Protocol):
@@ -287,21 +289,26 @@ class Groups:
             self._untold = True  # whether it was done is not known
             self._since[name] = since
             raise
-        self._awaited[name] = uid, generation
-        before = self._parts.get(name)
-        group = SharedGroup(before.content.name, before.parts) if before else None
-        self._there[name] = PublishedPart(uid, digest, revision, generation, group)
+        seen = self._there.get(name)
+        if seen is None or seen.uid != uid or seen.generation < generation:
+            # The watch may have been faster; after that what is older is no late news: a restored backup looks like it.
+            self._awaited[name] = uid, generation
+        self._there[name] = PublishedPart(uid, digest, revision, generation)
 
     # -- what nobody names any more
 
     async def _sweep(self, holders: Mapping[str, Holder]) -> None:
-        named = {group for each in holders.values() for group in each.groups}
-        parts = {name: each for name, each in self._there.items() if name != REVISION}
-        found = {name for name, each in parts.items() if name not in self._parts and each.group not in named}
-        if found == parts.keys() and REVISION in self._there and not named:
+        groups = {group for each in holders.values() for group in each.groups}
+        named = {name for each in groups for name in peergroup.names(each)}
+        parts = self._there.keys() - {REVISION}
+        found = parts - self._parts.keys() - named
+        if found == parts and REVISION in self._there and not named:
             found.add(REVISION)  # as simple as it was before anything was shared
         gone, self._unwanted = found & self._unwanted, found
-        for name in sorted(gone):
+        for name in sorted(gone)[:SWEPT]:
+            there = self._there.get(name)
+            if there is None or name in self._parts:
+                continue  # meanwhile
             self._ours.pop(name, None)
-            await self._api.remove(name, self._there[name].uid)
+            await self._api.remove(name, there.uid)
             self._there.pop(name, None)

@@ -150,8 +150,7 @@ def read_group(body: msgspec.Raw) -> tuple[str, PublishedPart]:
     """(name, what is there) of a PeerGroup. Raises for what is none."""
     raw, head = parsed.decode(body), peergroup.head(body)
     meta = parsed.meta_of(raw, namespaced=False)
-    group = SharedGroup(*head.part[:2]) if head.part else None
-    return meta.name, PublishedPart(meta.uid, peergroup.real_digest(raw), head.revision, meta.generation, group)
+    return meta.name, PublishedPart(meta.uid, peergroup.real_digest(raw), head.revision, meta.generation)
 
 
 class ApiGroups:
