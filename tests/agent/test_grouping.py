@@ -141,6 +141,29 @@ def test_a_backup_that_was_restored_is_taken_over_as_a_whole() -> None:
     assert [each.revision for each in seen] == [3]
 
 
+def test_what_was_ahead_and_went_with_the_revision_is_forgotten() -> None:
+    """The definition was removed and came back: whoever is ahead now is told by what is there now."""
+    found, seen = shelf()
+    had: dict[str, Item] = {}
+    give(found, [("peers-2-0", item(part(0), 5)), (REVISION, told(5)), ("peers-2-1", item(part(1), 6))], had)
+    give(found, [("peers-2-0", None), (REVISION, None), ("peers-2-1", None)], had)
+    del seen[:]
+    give(found, [("peers-2-0", item(part(0), 7)), (REVISION, told(7))], had)
+    assert [each.revision for each in seen] == [7]
+
+
+@pytest.mark.parametrize("revision", [1, 9])
+def test_an_object_that_is_not_what_its_name_says_is_nothing(revision: int) -> None:
+    """A copy of a part under another name stands in nobody's way, and for no part."""
+    found, seen = shelf()
+    had: dict[str, Item] = {}
+    give(found, [("peers-2-0", BOTH[0]), ("peers-2-1", BOTH[1]), (REVISION, told(1))], had)
+    give(found, [("revision-copy", told(9)), ("z-copy", item(part(1, "10.6.6.6"), revision))], had)
+    give(found, [("peers-2-0", item(part(0), 2)), (REVISION, told(2))], had)
+    assert seen[-1].revision == 2
+    assert seen[-1].parts[("peers", 2, 1)] == BOTH[1]
+
+
 # -- rule set and groups together
 
 
@@ -270,6 +293,14 @@ def test_what_is_saved_in_part_is_nothing(lost: int) -> None:
         saved_reader(NODE)(to_save(replace(held, parts=parts)))
     with pytest.raises(BadInputError):
         saved_reader(NODE)(to_save(held)[:-20])
+
+
+def test_what_is_saved_and_damaged_is_refused_in_words() -> None:
+    """Whoever reads it back at the start goes on without it."""
+    held = Gathering().whole(reader(NODE)(sighting(sharing()).source), known(*BOTH))
+    for part in (b"{}", b"[]", b'{"metadata":{"name":"peers-2-0"},"spec":{"revision":"x"}}'):
+        with pytest.raises(BadInputError):
+            saved_reader(NODE)(to_save(replace(held, parts=(part, held.parts[1]))))
 
 
 # -- what it reports, and when

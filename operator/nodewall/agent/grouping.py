@@ -62,7 +62,7 @@ class Shelf:
     def changed(self, change: Change[str, Item]) -> None:
         """Of the reflector."""
         name, new = change.key, change.new
-        if new is None:
+        if new is None or name != _name(new.head):  # somebody's copy under another name is no part
             self._items.pop(name, None)
         else:
             self._items[name] = new
@@ -74,12 +74,17 @@ class Shelf:
     def _look(self, name: str) -> None:
         told = self._items.get(REVISION)
         if told is None:
+            self._ahead.clear()  # each is looked at again when there is one
             return
         for each in self._items if name == REVISION else (name,):
             item = self._items.get(each)
             (self._ahead.add if item and item.head.revision > told.head.revision else self._ahead.discard)(each)
         if not self._ahead and not self._went_back:
             self._tell(known(told.head.revision, told.head.report_within, self._items.values()))
+
+
+def _name(head: Head) -> str:
+    return peergroup.name(head.part) if head.part else REVISION
 
 
 def known(revision: int, report_within: int, items: Iterable[Item]) -> Known:

@@ -64,7 +64,10 @@ def saved_reader(node: str) -> Read:
             return read(source)
         first, *rest = found.items
         ruleset = read(bytes(first))
-        items = [project(each)[1] for each in rest]
+        try:
+            items = [project(each)[1] for each in rest]
+        except msgspec.DecodeError as error:
+            raise BadInputError(f"is no part of a group: {error}", subject="saved PeerGroup") from None
         newest = max((item.head.revision for item in items), default=0)
         return Gathering().whole(ruleset, known(max(newest, ruleset.content.revision), 0, items))
 
