@@ -14,7 +14,7 @@ from functools import partial
 from bench import crowd, populace, usage, wide
 from bench.bench_latency import POINTS
 from bench.clusters import Shape, address, cluster
-from bench.measure import Result, Together, point
+from bench.measure import Result, Together, compared, point
 from bench.sightings import GROUPS, Sightings, sightings
 from bench.steady import steady
 from bench.wide import Place
@@ -33,6 +33,8 @@ STARTED = {"seconds": "s", "reported": "s", "cpu": "s", "memory": "MB", "apiserv
 the most memory that it ever had; processor time of the API server.
 """
 EVENTS = 60
+RESTING = 10.0
+"""Seconds in which nothing happens, to know what the API server does then."""
 LISTED = "every input is listed"
 """What the controller says before it writes."""
 CALM = 0.5
@@ -65,6 +67,10 @@ def _wide(nodes: int, plane: ControlPlane, controller: Component) -> Iterator[Re
     server = plane.processes["kube-apiserver"].identity.pid
     wide.begin(plane.api)
     with sightings(plane.api) as rule_sets, sightings(plane.api, GROUPS) as groups:
+        until("nobody writes", lambda: time.monotonic() - rule_sets.last > wide.CALM, within=180, every=0.1)
+        before = usage.cpu_seconds(server)
+        time.sleep(RESTING)
+        yield compared(f"scale.rest.{nodes}.apiserver", "cores", [(usage.cpu_seconds(server) - before) / RESTING])
         for mode, above in wide.MODES.items():
             controller.stop()
             controller.runtime = Checkout({**CHECKOUT.env, "NODEWALL_SHARE_GROUPS_ABOVE": above})
