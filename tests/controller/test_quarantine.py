@@ -36,7 +36,7 @@ from nodewall.model.policy import (
     TierPolicy,
     TierRule,
 )
-from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.ruleset import AddressGroup, NodeRuleSet
 from nodewall.telemetry import metrics
 from nodewall.telemetry.events import Reporter
 from nodewall.telemetry.metrics import Metrics
@@ -151,11 +151,11 @@ def drive(steps: Generator[None, None, Dirty]) -> Dirty:
             return dirty
 
 
-def stage() -> Stage:
+def stage(settings: Settings = Settings()) -> Stage:  # noqa: B008 - frozen
     made: list[Compiler] = []
 
     def make() -> Compiler:
-        made.append(Compiler())
+        made.append(Compiler(settings))
         return made[-1]
 
     watcher, clock = Watcher(), Hand()
@@ -259,6 +259,20 @@ def test_at_the_start_nobody_can_tell_what_it_meant_and_every_node_keeps_what_it
     assert (here.there("n1"), here.there("n2")) == (None, None), "it fails again, and is no newcomer"
     here.take(Change(Input.POD, ("shop", "bad"), None))
     assert {name: here.there(name) for name in ("n1", "n2")} == compiled(*CLUSTER)
+
+
+def test_what_every_node_keeps_is_its_shared_groups_too() -> None:
+    """Without the object, whatever it is, they would lose members: those that a rule denies, for one."""
+    here = stage(Settings(share_above=0))
+    good = pod("web", "n1", "shop", 1)
+    here.take(*CLUSTER[:4], replace(good, labels=UNFORESEEN), pod("other", "n1", "shop", 3), allowing("a"))
+    assert here.there("n1") is None
+    assert list(here.quarantine.parts()) == []
+    here.take(good)
+    (part,) = here.quarantine.parts()
+    assert part.content == AddressGroup(
+        part.content.name, part.content.description, (Address("10.0.0.1"), Address("10.0.0.3"))
+    )
 
 
 class Forgetful(Compiler):

@@ -201,7 +201,12 @@ class Quarantine:
     # -- the compiler that the loop sees
 
     def parts(self) -> Iterator[GroupPart]:
-        """See ``Compiler``. From a new one all of them: what is as it was is not written again."""
+        """See ``Compiler``. From a new one all of them: what is as it was is not written again.
+
+        None while every node keeps what it has: without what is left out they would lose members.
+        """
+        if any(each.instead is Instead.EVERYTHING_HELD for each in self._holding.values()):
+            return iter(())
         return self._compiler.parts()
 
     @property
