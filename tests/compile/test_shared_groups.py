@@ -143,10 +143,12 @@ def test_it_does_not_go_to_and_fro() -> None:
     assert here.compiler.ruleset("n0").groups[0].addresses == ("10.0.0.0", "10.0.0.1", "fd00::0", "fd00::1")
 
 
-def test_a_large_cluster_shares_what_a_fiftieth_of_it_uses() -> None:
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_large_cluster_shares_what_a_fiftieth_of_it_uses(anew: bool) -> None:
     here = Sharing(0)
-    here.apply([*(Change(Input.NODE, f"n{number}", Node(f"n{number}")) for number in range(200))])
-    here.apply(cluster(4))
+    nodes = [Change(Input.NODE, f"n{number}", Node(f"n{number}")) for number in range(200)]
+    for batch in ([*nodes, *cluster(4)],) if anew else (nodes, cluster(4)):
+        here.apply(batch)
     assert not here.compiler.shared, "of 200 nodes 4 use it, and all 200 would be told of each change"
     here.apply([shop(4, node=4)])
     assert here.compiler.shared

@@ -376,7 +376,7 @@ class Compiler:
 
     def _turn(self, group: Group) -> Iterator[None]:
         """Hold the group in the form that its users and its size ask for; the rule sets that have it say so."""
-        wanted = self._sharing.wanted(group, len(self._published))
+        wanted = self._sharing.wanted(group, len(self._nodes))
         if wanted == self._sharing.parts(group.name):
             return
         yield from self._sharing.turn(group, wanted)

@@ -22,6 +22,9 @@ class Nodes:
     def __contains__(self, name: object) -> bool:
         return name in self._records
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def __getitem__(self, name: str) -> Node:
         return self._records[name].node
 
