@@ -248,9 +248,13 @@ def part(*addresses: str, group: str = "g1", parts: int = 1, index: int = 0) -> 
 
 @asynccontextmanager
 async def alone(
-    api: Api, holders: Mapping[str, Named], clock: QuickClock | Sped | None = None, *, leads: bool = True
+    api: Api,
+    holders: Mapping[str, Named],
+    clock: QuickClock | Sped | None = None,
+    *,
+    leads: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[Groups]:
-    found = Groups(api, lambda: leads, clock or QuickClock())
+    found = Groups(api, leads, clock or QuickClock())
     task = asyncio.create_task(found.run(holders, lambda _revision, _spread: None))
     try:
         yield found
@@ -294,6 +298,21 @@ async def test_a_part_is_as_old_as_its_first_change_that_is_not_written() -> Non
             assert 0.05 <= api.ages["g1-1-0"] <= time.monotonic() - begun
 
 
+async def test_who_stood_by_does_not_count_what_another_has_written() -> None:
+    api, ours = Api(), [False]
+    async with alone(api, {}, leads=lambda: ours[0]) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        found.saw("g1-1-0", PublishedPart("uid", peergroup.encode_part(part("10.0.0.1"), 1)[0], 1, 1))
+        await asyncio.sleep(0.3)
+        found.want(part("10.0.0.2"))
+        found.wanted({"g1": 1})
+        ours[0] = True
+        found.take_over()
+        await until("written", lambda: "g1-1-0" in api.there)
+        assert api.ages["g1-1-0"] < 0.2
+
+
 async def test_what_came_meanwhile_is_in_the_next_round() -> None:
     api = Api()
     async with alone(api, {}) as found:
@@ -318,7 +337,7 @@ async def test_an_unchanged_part_is_not_written_and_no_revision_told() -> None:
 
 async def test_without_the_lease_nothing_is_written() -> None:
     api = Api()
-    async with alone(api, {}, leads=False) as found:
+    async with alone(api, {}, leads=lambda: False) as found:
         found.want(part("10.0.0.1"))
         found.wanted({"g1": 1})
         found.take_over()

@@ -130,6 +130,8 @@ class Groups:
         if published and awaited and published.uid == awaited[0] and published.generation < awaited[1]:
             return  # older than what has been written, and answered, already
         self._awaited.pop(name, None)
+        if not self._leads():
+            self._since.pop(name, None)  # who leads has written it
         if published is None:
             self._there.pop(name, None)
         else:
