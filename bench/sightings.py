@@ -26,8 +26,8 @@ class Sightings:
     def __init__(self, api: Api, path: str) -> None:
         self.times: list[tuple[float, str]] = []
         self.reported: dict[str, float] = {}
-        self.last = 0.0
-        """When anything was seen."""
+        self.last = time.monotonic()
+        """When anything was seen, or this began."""
         self._generations: dict[str, int] = {}
         self._api, self._path, self._connection, self._closed = api, path, api.connect(), False
         self._thread = threading.Thread(target=self._follow, daemon=True)
