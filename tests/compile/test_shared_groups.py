@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from nodewall.compile import Change, Compiler, Dirty, Input, Operations, Settings, compile_all
+from nodewall.compile.changes import Reason
 from nodewall.compile.sharing import BIG, EMPTIEST, FULLEST, MOST_PARTS, parts_for
 from nodewall.model.address import Address
 from nodewall.model.cluster import ClusterState, Namespace, Node
@@ -34,6 +35,8 @@ class Sharing:
     def apply(self, changes: Iterable[Change]) -> Dirty:
         dirty = self.compiler.apply(changes)
         self.take()
+        for node in dirty:
+            self.compiler.ruleset(node)
         return dirty
 
     def take(self) -> list[PartKey]:
@@ -228,6 +231,14 @@ def test_a_pod_that_joins_touches_its_node_and_a_part_per_address(nodes: int) ->
     assert dirty.keys() == {"n7"}
     assert len(apart.take()) == apart.compiler.operations.parts - before <= 2
     assert held.apply([newcomer]).keys() == {f"n{number}" for number in range(nodes)}
+
+
+def test_who_has_not_been_asked_for_yet_is_told_of_members_as_well() -> None:
+    """What a node got from another controller may hold the group itself, and is not compared at once."""
+    here = Sharing(1)
+    here.compiler.apply(cluster(4))
+    here.compiler.ruleset("n1")
+    assert here.compiler.apply([gone(0)]) == {"n0": Reason.CHANGED} | dict.fromkeys(("n2", "n3"), Reason.PEER_REMOVED)
 
 
 def test_the_work_of_a_change_does_not_grow_with_the_group() -> None:

@@ -65,6 +65,7 @@ class Compiler:
         self._stale_pods: dict[NamespacedName, None] = {}
         self._marks: dict[str, Reason] = {}
         self._published: set[str] = set()
+        self._unread: set[str] = set()  # what such a node has from before may hold its groups in another form
         self._unfinished = False
         self._take: Mapping[Input, Callable[[Any, Any], Iterator[None]]] = {
             Input.POD: self._take_pod,
@@ -109,6 +110,7 @@ class Compiler:
     def ruleset(self, node: str) -> NodeRuleSet:
         """The rule set of a known Node; ``KeyError`` for any other."""
         self._refuse_half_a_batch()
+        self._unread.discard(node)
         return self._placing.ruleset(self._nodes[node])
 
     def parts(self) -> Iterator[GroupPart]:
@@ -369,7 +371,7 @@ class Compiler:
             yield from self._turn(group)
         for group in changed:
             reason = Reason.PEER_REMOVED if group.removed else Reason.CHANGED
-            for node in () if self._sharing.follow(group) else group.nodes:
+            for node in group.nodes.keys() & self._unread if self._sharing.follow(group) else group.nodes:
                 self._mark(node, reason)
             group.settle()
             yield
@@ -386,6 +388,8 @@ class Compiler:
     def _told(self) -> Dirty:
         dirty = {node: self._outcome(node, reason) for node, reason in self._marks.items() if self._concerns(node)}
         self._marks.clear()
+        self._unread.update(node for node in dirty if node in self._nodes and node not in self._published)
+        self._unread.difference_update(node for node in dirty if node not in self._nodes)
         self._published.update(node for node in dirty if node in self._nodes)
         self._published.difference_update(node for node in dirty if node not in self._nodes)
         self.operations.nodes += len(dirty)
