@@ -11,20 +11,27 @@ import pytest
 from nodewall.agent import grouping
 from nodewall.agent.decide import RESTORED_HOLD, RIPENING, Reason
 from nodewall.agent.grouping import AwaitedError, Gathering, Item, Known, Shelf
-from nodewall.agent.loop import Loop, Sighting, Times, Ways
+from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.reading import reader, saved_reader, to_save
 from nodewall.agent.report import MINOR, Reporter, conditions, status
+from nodewall.agent.watch import Following, Watching
 from nodewall.api import peergroup, ruleset
 from nodewall.api.peergroup import REVISION
+from nodewall.kube.errors import Call, ForbiddenError
 from nodewall.kube.reflector import Change
+from nodewall.kube.resource import PEER_GROUPS, Collection
 from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Action
 from nodewall.model.ruleset import AddressGroup, GroupPart, Match, NodeRuleSet, SharedGroup
+from nodewall.telemetry import metrics
+from nodewall.telemetry.metrics import Metrics
 from tests.agent.rulesets import NODE, content
 from tests.agent.test_loop import World
 from tests.agent.test_report import Impatient, Server
 
+COUNTS = Metrics(metrics.AGENT, "test")
+WATCHING = Watching(Inbox(), COUNTS)
 MEMBERS = ("10.0.2.1", "10.0.2.2", "10.0.2.3")
 
 
@@ -301,6 +308,12 @@ def test_what_is_saved_and_damaged_is_refused_in_words() -> None:
     for part in (b"{}", b"[]", b'{"metadata":{"name":"peers-2-0"},"spec":{"revision":"x"}}'):
         with pytest.raises(BadInputError):
             saved_reader(NODE)(to_save(replace(held, parts=(part, held.parts[1]))))
+
+
+@pytest.mark.parametrize(("observer", "said"), [(Following(COUNTS), "PeerGroups"), (WATCHING, "NodeRuleSets")])
+def test_what_may_not_be_watched_is_named(observer: Watching, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    observer.failed(Collection(PEER_GROUPS), ForbiddenError(Call("list", "x"), "no"), 1.0)
+    assert f"does not let us watch {said};" in caplog.text
 
 
 # -- what it reports, and when

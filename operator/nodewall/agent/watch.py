@@ -28,13 +28,16 @@ def project(item: msgspec.Raw) -> tuple[str, Sighting]:
 class Watching:
     """Observer of the reflector: logs in words, counts, and tells the loop when there is no NodeRuleSet."""
 
+    kinds, number = "NodeRuleSets", "rule_sets"
+    """What is watched, and what its number is called in the log."""
+
     def __init__(self, inbox: Inbox, counts: Metrics) -> None:
         self._inbox, self._counts = inbox, counts
         self._is_cut_off = True
 
     def listed(self, _collection: Collection, objects: int) -> None:
         level = logging.INFO if self._is_cut_off else logging.DEBUG
-        log.log(level, "connected to the API server", extra={"fields": {"rule_sets": objects}})
+        log.log(level, "connected to the API server", extra={"fields": {self.number: objects}})
         self._is_cut_off = False
         if not objects:
             self._inbox.saw(None)
@@ -56,7 +59,7 @@ class Watching:
             log.debug("the watch was silent; asking again", extra={"fields": fields})
             return
         self._is_cut_off = True
-        log.warning(_hint(error), extra={"fields": fields})
+        log.warning(_hint(error, self.kinds), extra={"fields": fields})
 
     def refused(self, _collection: Collection, identity: Identity, error: Exception) -> None:
         log.error("a NodeRuleSet cannot be read", extra={"fields": {"name": identity[1], "error": str(error)}})
@@ -67,6 +70,8 @@ class Watching:
 
 class Following(Watching):
     """The same for PeerGroups: that there are none is no news."""
+
+    kinds, number = "PeerGroups", "peer_groups"
 
     def __init__(self, counts: Metrics) -> None:
         super().__init__(Inbox(), counts)
@@ -84,7 +89,7 @@ class Following(Watching):
 _ENDED_BY = ((ExpiredError, metrics.Cause.EXPIRED), (SilentError, metrics.Cause.SILENT))
 _HINTS: tuple[tuple[type[ApiError], str], ...] = (
     (UnauthorizedError, "the API server does not accept our token; is the agent's ServiceAccount there?"),
-    (ForbiddenError, "the API server does not let us watch NodeRuleSets; is the agent's ClusterRole bound?"),
+    (ForbiddenError, "the API server does not let us watch {kinds}; is the agent's ClusterRole bound?"),
 )
 
 
@@ -92,9 +97,9 @@ def _ended_by(error: ApiError) -> metrics.Cause:
     return next((cause for kind, cause in _ENDED_BY if isinstance(error, kind)), metrics.Cause.FAILED)
 
 
-def _hint(error: ApiError) -> str:
+def _hint(error: ApiError, kinds: str) -> str:
     lost = "the API server cannot be watched; the table in force stays"
-    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), lost)
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), lost).format(kinds=kinds)
 
 
 def group_reflector(session: Session, shelf: Shelf, counts: Metrics) -> Reflector[str, Item]:
