@@ -62,7 +62,9 @@ def main() -> None:
         with sightings(plane.api) as seen:
             with _profiled(plane, seen, "start"):
                 pass
-            with _profiled(plane, seen, "restart and steady") as process:
+            with _profiled(plane, seen, "start when all is written"):
+                pass
+            with _profiled(plane, seen, "the same and steady change") as process:
                 pods, server = list(state.pods.values()), plane.processes["kube-apiserver"].identity.pid
                 for found in steady("steady", plane.api, process.identity.pid, server, pods):
                     print(found)
@@ -78,17 +80,8 @@ def _profiled(plane: ControlPlane, seen: Sightings, title: str) -> Iterator[Proc
     inside = crowd.kubeconfig(plane)
     script = instance.state / "controller.py"
     script.write_text(CALL)
-    arguments = ["controller", "--kubeconfig", str(inside)]
-    command = [
-        *netns.argv(plane.namespace),
-        sys.executable,
-        "-m",
-        "cProfile",
-        "-o",
-        str(output),
-        str(script),
-        *arguments,
-    ]
+    call = [sys.executable, str(script), str(output), "controller", "--kubeconfig", str(inside)]
+    command = [*netns.argv(plane.namespace), *call]
     process = Process.start(title, command, log, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     instance.add_process(process.identity)
     until("it has begun", lambda: LISTED in log.read_text(), within=180, every=0.2)
