@@ -383,6 +383,19 @@ async def test_what_only_closes_is_applied_at_once() -> None:
     assert _groups(world)[1].addresses == ("10.0.2.1", "10.0.2.2", "10.0.2.9"), "one more is denied"
 
 
+async def test_what_opens_does_not_come_in_place_of_what_is_held() -> None:
+    """A backup is restored just then: nothing of before counts any more, and what was restored does after a while."""
+    world = Shared()
+    opened = known(item(part(0, "10.0.2.1", "10.0.2.9"), 9), BOTH[1], revision=9)
+    await world.given(sighting(sharing()), known(*BOTH, revision=8), opened)
+    await world.given(known(item(part(0), 3), BOTH[1], revision=3))
+    await world.later(RIPENING)
+    assert world.enforced() == ("10.0.2.1", "10.0.2.2")
+    await world.later(RESTORED_HOLD)
+    assert world.enforced() == ("10.0.2.2",)
+    assert conditions(world.loop.state)[0]["status"] == "True"
+
+
 async def test_what_opens_waits_no_longer_for_more_of_the_kind() -> None:
     world = Shared()
     await world.given(sighting(sharing()), known(*BOTH))

@@ -245,7 +245,7 @@ def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
         f"the NodeRuleSet went back to generation {ruleset.generation}, as if etcd had been restored from a backup; "
         f"the last good one stays until the controller has written again, {RESTORED_HOLD:.0f} seconds at most"
     )
-    return replace(state, held=Held(ruleset, until), trouble=Finding(Reason.RESTORED, message))
+    return replace(state, held=Held(ruleset, until), ripening=None, trouble=Finding(Reason.RESTORED, message))
 
 
 def _want(state: State, ruleset: RuleSet) -> State:
