@@ -253,6 +253,18 @@ async def test_older_members_are_held_like_an_older_rule_set() -> None:
     assert world.enforced() == ("10.0.2.2",)
 
 
+async def test_older_members_are_held_although_the_rule_set_says_what_it_said() -> None:
+    """It was another one between the backup and now."""
+    world = Shared()
+    await world.given(sighting(sharing(), 5), known(*BOTH, revision=9))
+    world.inbox.knows(known(item(part(0), 3), BOTH[1], revision=3))
+    await world.given(sighting(sharing(), 3))
+    assert world.enforced() == ("10.0.2.1", "10.0.2.2")
+    world.clock.now += RESTORED_HOLD
+    await world.loop.turn()
+    assert world.enforced() == ("10.0.2.2",)
+
+
 async def test_groups_that_come_before_the_rule_set_say_nothing() -> None:
     world = Shared()
     await world.given(known(*BOTH))

@@ -236,7 +236,8 @@ def _is_from_the_past(state: State, ruleset: RuleSet) -> bool:
         return True  # the same event again
     if ruleset.differs_in_members_only(newest):
         return ruleset.groups < newest.groups
-    return ruleset.generation < newest.generation and ruleset.digest != newest.digest
+    same = (ruleset.digest, ruleset.members) == (newest.digest, newest.members)
+    return ruleset.generation < newest.generation and not same
 
 
 def _hold(state: State, ruleset: RuleSet, now: Seconds) -> State:
