@@ -2,7 +2,7 @@
 policy's trouble, so whoever drives the compiler has to know which one to leave out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from nodewall.compile.templates import Templates
 from nodewall.model.errors import NodewallError
@@ -17,23 +17,27 @@ class PolicyError(NodewallError):
         super().__init__(f"cannot compile {ref}")
 
 
-def culprit(attempt: Callable[[list[Templates]], object], together: Sequence[Templates]) -> PolicyRef | None:
+Attempt = Callable[[list[Templates]], Generator[None, None, object]]
+
+
+def culprit(attempt: Attempt, together: Sequence[Templates]) -> Generator[None, None, PolicyRef | None]:
     """Of the policies that ``attempt`` fails on together: the one that it fails on alone, else without which it works.
 
-    None when no single one explains it.
+    None when no single one explains it. In the steps of ``attempt``, which is made once for each policy, or twice.
     """
     for each in together:
-        if _fails(attempt, [each]):
+        if (yield from _fails(attempt, [each])):
             return each.policy
     for each in together:
-        if not _fails(attempt, [other for other in together if other is not each]):
+        if not (yield from _fails(attempt, [other for other in together if other is not each])):
             return each.policy
     return None
 
 
-def _fails(attempt: Callable[[list[Templates]], object], policies: list[Templates]) -> bool:
+def _fails(attempt: Attempt, policies: list[Templates]) -> Generator[None, None, bool]:
+    yield
     try:
-        attempt(policies)
+        yield from attempt(policies)
     except Exception:  # noqa: BLE001 - that is the question
         return True
     return False

@@ -1,11 +1,12 @@
 """The class of a pod in one direction: all that decides about its packets there, in order of evaluation."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from nodewall.compile.groups import GroupKey, PortGroupKey
-from nodewall.compile.names import isolation_id, name
+from nodewall.compile.names import isolation_id, naming
 from nodewall.compile.settings import Settings
+from nodewall.compile.stepwise import at_once
 from nodewall.compile.templates import Bound, Templates, bound
 from nodewall.model.cluster import ContainerPort, LogWish
 from nodewall.model.policy import Direction, Tier
@@ -38,11 +39,24 @@ def bind_class(
     direction: Direction, policies: Iterable[Templates], subject: Subject, settings: Settings
 ) -> BoundClass | None:
     """The class of a pod that these policies select. None: nothing is judged in this direction."""
+    return at_once(binding(direction, policies, subject, settings))
+
+
+def binding(
+    direction: Direction, policies: Iterable[Templates], subject: Subject, settings: Settings
+) -> Generator[None, None, BoundClass | None]:
+    """``bind_class`` in small steps: a thousand policies may select one pod."""
     ordered = sorted(policies, key=lambda each: each.order)
     isolation = _isolation(direction, ordered, subject, settings)
     enforced = [each for each in ordered if not each.audit and not (isolation and each.tier == Tier.BASELINE)]
-    rules = [rule for each in enforced for rule in bound(each.rules, subject.namespace, subject.ports)]
-    audits = [tuple(bound(each.rules, subject.namespace, subject.ports)) for each in ordered if each.audit]
+    rules = list[Bound]()
+    for policy in enforced:
+        yield from _bind_into(rules, policy, subject)
+    audits = list[list[Bound]]()
+    for policy in ordered:
+        if policy.audit:
+            audits.append([])
+            yield from _bind_into(audits[-1], policy, subject)
     value = RuleClass(
         name="",
         direction=direction,
@@ -52,8 +66,14 @@ def bind_class(
     )
     if not (value.rules or value.isolation or value.audits):
         return None
-    named = replace(value, name=name(_PREFIX[direction], value))
+    named = replace(value, name=(yield from naming(_PREFIX[direction], value)))
     return _with_references(named, [*rules, *(rule for audit in audits for rule in audit)])
+
+
+def _bind_into(found: list[Bound], policy: Templates, subject: Subject) -> Iterator[None]:
+    for each in bound(policy.rules, subject.namespace, subject.ports):
+        found.append(each)
+        yield
 
 
 def _isolation(

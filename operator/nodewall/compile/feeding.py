@@ -61,6 +61,7 @@ class Feeding:
                 source = self._sources.pop(name)
                 del source.groups[name]
                 yield from self._let_go(source)
+                yield
         self._unnamed.clear()
 
     def _source(self, key: GroupKey | PortGroupKey) -> Generator[None, None, Source]:

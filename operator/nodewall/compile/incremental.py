@@ -14,7 +14,7 @@ from nodewall.compile.addresses import selectable
 from nodewall.compile.blame import PolicyError, culprit
 from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.compile.claims import Claims
-from nodewall.compile.classes import BoundClass, Subject, bind_class
+from nodewall.compile.classes import BoundClass, Subject, binding
 from nodewall.compile.feeding import Feeding
 from nodewall.compile.groups import GroupKey, PortGroupKey
 from nodewall.compile.matching import Matching
@@ -25,6 +25,7 @@ from nodewall.compile.placing import Placing
 from nodewall.compile.records import Cell, Classes, PodRecord, PolicyRecord, Profile
 from nodewall.compile.settings import Settings
 from nodewall.compile.sharing import Sharing
+from nodewall.compile.stepwise import at_once
 from nodewall.compile.templates import Templates, of_network_policy, of_tier_policy, references
 from nodewall.model.cluster import EndpointSlice, LogWish, Namespace, NamespacedName, Node, Pod
 from nodewall.model.policy import (
@@ -81,13 +82,7 @@ class Compiler:
 
     def apply(self, changes: Iterable[Change]) -> Dirty:
         """All of ``steps`` at once."""
-        steps = self.steps(changes)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                dirty: Dirty = done.value
-                return dirty
+        return at_once(self.steps(changes))
 
     def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
         """The same work in small steps. At each ``yield`` the caller may do something else, but read no rule set.
@@ -310,7 +305,7 @@ class Compiler:
         self.operations.classified += 1
         endpoint, classes = None, list[BoundClass]()
         if record.pod and record.cell and record.owned:
-            found = self._classes(record.pod, record.cell)
+            found = yield from self._classes(record.pod, record.cell)
             classes = [each for each in found if each]
             endpoint = Endpoint(*key, record.owned, *(each.value.name if each else "" for each in found))
         node = record.pod.node if record.pod else ""
@@ -320,7 +315,7 @@ class Compiler:
         if record.pod is None:
             del self._pods[key]
 
-    def _classes(self, pod: Pod, cell: Cell) -> Classes:
+    def _classes(self, pod: Pod, cell: Cell) -> Generator[None, None, Classes]:
         profile = cell.profile
         if profile is None:
             profile = cell.profile = self._profile(cell)
@@ -329,7 +324,7 @@ class Compiler:
         here = tuple(pod.node in each.names for each in profile.nodes)
         variant = (pod.ports if profile.named else (), here)
         if variant not in profile.made:
-            profile.made[variant] = self._bound(pod, profile)
+            profile.made[variant] = yield from self._bound(pod, profile)
         return profile.made[variant]
 
     def _profile(self, cell: Cell) -> Profile:
@@ -337,19 +332,23 @@ class Compiler:
         policies = frozenset(record for scope in cell.scopes for record in scope.subjects.values())
         return self._profiles.setdefault((cell.namespace, policies), Profile(policies))
 
-    def _bound(self, pod: Pod, profile: Profile) -> Classes:
+    def _bound(self, pod: Pod, profile: Profile) -> Generator[None, None, Classes]:
         self.operations.classes += 1
         admitted = [each for each in profile.policies if each.nodes is None or pod.node in each.nodes.names]
         subject = Subject(pod.namespace, pod.ports, self._wish(pod.namespace))
-        ingress, egress = (self._bind(direction, admitted, subject) for direction in Direction)
+        ingress = yield from self._bind(Direction.INGRESS, admitted, subject)
+        egress = yield from self._bind(Direction.EGRESS, admitted, subject)
         return ingress, egress
 
-    def _bind(self, direction: Direction, admitted: list[PolicyRecord], subject: Subject) -> BoundClass | None:
+    def _bind(
+        self, direction: Direction, admitted: list[PolicyRecord], subject: Subject
+    ) -> Generator[None, None, BoundClass | None]:
         together = [each.templates[direction] for each in admitted if direction in each.templates]
         try:
-            return bind_class(direction, together, subject, self._settings)
+            return (yield from binding(direction, together, subject, self._settings))
         except Exception as error:
-            if ref := culprit(lambda some: bind_class(direction, some, subject, self._settings), together):
+            ref = yield from culprit(lambda some: binding(direction, some, subject, self._settings), together)
+            if ref:
                 raise PolicyError(ref) from error
             raise
 

@@ -69,6 +69,7 @@ class Placing:
             record = self._classes[bound.value.name] = ClassRecord(bound)
             for name, key in (*bound.groups, *bound.port_groups):
                 yield from self._feeding.acquire(name, key)
+                yield
         if node not in record.nodes:
             self._span(record, node, 1)
         record.nodes[node] = record.nodes.get(node, 0) + 1
