@@ -161,11 +161,12 @@ def test_what_was_ahead_and_went_with_the_revision_is_forgotten() -> None:
 
 @pytest.mark.parametrize("revision", [1, 9])
 def test_an_object_that_is_not_what_its_name_says_is_nothing(revision: int) -> None:
-    """A copy of a part under another name stands in nobody's way, and for no part."""
+    """A copy of a part under another name stands in nobody's way, and for no part; nor does what nobody counted."""
     found, seen = shelf()
     had: dict[str, Item] = {}
     give(found, [("peers-2-0", BOTH[0]), ("peers-2-1", BOTH[1]), (REVISION, told(1))], had)
     give(found, [("revision-copy", told(9)), ("z-copy", item(part(1, "10.6.6.6"), revision))], had)
+    give(found, [("peers-4-0", item(part(0, parts=4), 1 << 60))], had)
     give(found, [("peers-2-0", item(part(0), 2)), (REVISION, told(2))], had)
     assert seen[-1].revision == 2
     assert seen[-1].parts[("peers", 2, 1)] == BOTH[1]

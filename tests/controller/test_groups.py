@@ -348,6 +348,7 @@ async def test_without_the_lease_nothing_is_written() -> None:
 async def test_a_group_goes_when_no_rule_set_names_it() -> None:
     api, holders = Api(), {"n1": Named(1, frozenset({SharedGroup("g1", 1)}))}
     async with alone(api, holders, Sped()) as found:
+        api.watched = found
         found.want(part("10.0.0.1"))
         found.want(part("10.0.0.1", group="g2"))
         found.wanted({"g1": 1, "g2": 1})
@@ -402,9 +403,27 @@ async def test_a_restored_backup_is_undone_however_fast_the_watch_was() -> None:
         await until("written again", lambda: api.order[4:] == ["g1-1-0", REVISION])
 
 
+async def test_a_write_that_the_watch_never_brings_is_done_again() -> None:
+    """It was answered, and then a backup was restored: what is listed is older, and what is not there is no news."""
+    api = Api()
+    async with alone(api, {}, Sped()) as found:
+        found.want(part("10.0.0.1"))
+        found.want(part("10.0.0.2", group="g2"))
+        found.wanted({"g1": 1, "g2": 1})
+        await found.settled()
+        del api.order[:]
+        api.watched = found
+        found.saw("g1-1-0", PublishedPart("uid-g1-1-0", "", 0, 0))
+        await until("written again", lambda: {"g1-1-0", "g2-1-0", REVISION} <= set(api.order))
+        del api.order[:]
+        await asyncio.sleep(0.05)
+        assert api.order == [], "and seen"
+
+
 async def test_what_somebody_removes_before_we_do_ends_nothing() -> None:
     api = Api()
     async with alone(api, {}, Sped()) as found:
+        api.watched = found
         found.want(part("10.0.0.1"))
         found.want(part("10.0.0.2", group="g2"))
         found.wanted({"g1": 1, "g2": 1})
@@ -419,6 +438,7 @@ async def test_a_part_that_nobody_reads_goes_although_its_group_is_named() -> No
     holders = {"n1": Named(1, frozenset({SharedGroup("g1", 1)}))}
     api = Api({"g1-1-7": b"", "copy": b""})
     async with alone(api, holders, Sped()) as found:
+        api.watched = found
         for name in api.there:
             found.saw(name, PublishedPart(f"uid-{name}", "", 1, 1))
         found.want(part("10.0.0.1"))
@@ -429,6 +449,7 @@ async def test_a_part_that_nobody_reads_goes_although_its_group_is_named() -> No
 async def test_very_many_parts_that_nobody_names_hold_up_no_round() -> None:
     api = Api()
     async with alone(api, {}, Sped()) as found:
+        api.watched = found
         for index in range(512):
             found.want(part(parts=512, index=index))
         found.wanted({"g1": 512})

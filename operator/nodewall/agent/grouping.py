@@ -13,7 +13,7 @@ import msgspec
 
 from nodewall.agent.decide import RuleSet
 from nodewall.api import peergroup
-from nodewall.api.peergroup import REVISION, Head
+from nodewall.api.peergroup import LARGEST_REVISION, REVISION, Head
 from nodewall.kube.reflector import Change
 from nodewall.kube.wire import Decoder
 from nodewall.model.errors import BadInputError
@@ -62,7 +62,7 @@ class Shelf:
     def changed(self, change: Change[str, Item]) -> None:
         """Of the reflector."""
         name, new = change.key, change.new
-        if new is None or name != _name(new.head):  # somebody's copy under another name is no part
+        if new is None or not _is_ours(name, new.head):
             self._items.pop(name, None)
         else:
             self._items[name] = new
@@ -83,8 +83,9 @@ class Shelf:
             self._tell(known(told.head.revision, told.head.report_within, self._items.values()))
 
 
-def _name(head: Head) -> str:
-    return peergroup.name(head.part) if head.part else REVISION
+def _is_ours(name: str, head: Head) -> bool:
+    """Somebody's copy under another name is no part, and what nobody can have counted holds up no revision."""
+    return name == (peergroup.name(head.part) if head.part else REVISION) and head.revision <= LARGEST_REVISION
 
 
 def known(revision: int, report_within: int, items: Iterable[Item]) -> Known:

@@ -109,6 +109,7 @@ class Groups:
         self._ours: dict[str, tuple[str, int]] = {}
         self._awaited: dict[str, tuple[str, int]] = {}  # (uid, generation) written, and not seen yet
         self._unwanted: set[str] = set()
+        self._unseen: dict[str, tuple[str, int]] = {}  # of ``_awaited``, at the last sweep
         self._newest = 0  # revision that was ever used
         self._untold = False  # parts are newer than the revision that the nodes know, or somebody else changed it
         self._compare = True  # with everything that is there
@@ -297,9 +298,21 @@ class Groups:
             self._awaited[name] = uid, generation
         self._there[name] = PublishedPart(uid, digest, revision, generation)
 
-    # -- what nobody names any more
+    # -- what nobody names any more, and what is lost
+
+    def _look_for_lost(self) -> None:
+        """A write was answered, and the watch never brought it: a backup was restored just then. It is done again."""
+        for name, written in self._unseen.items():
+            if self._awaited.get(name) == written:
+                del self._awaited[name]
+                self._there.pop(name, None)
+                self._dirty[name] = None
+                self._untold |= name == REVISION
+                self._news.set()
+        self._unseen = dict(self._awaited)
 
     async def _sweep(self, holders: Mapping[str, Holder]) -> None:
+        self._look_for_lost()
         groups = {group for each in holders.values() for group in each.groups}
         named = {name for each in groups for name in peergroup.names(each)}
         parts = self._there.keys() - {REVISION}
