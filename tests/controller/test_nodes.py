@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from nodewall.agent import decide
-from nodewall.agent.decide import Finding, State
+from nodewall.agent.decide import Finding, Observed, State
 from nodewall.agent.decide import Reason as Agent
 from nodewall.agent.report import conditions
-from nodewall.controller.nodes import BEHIND, LATE, LATE_SECONDS, SETTLE_SECONDS, WELL, Troubles, reported
+from nodewall.controller.nodes import BEHIND, LATE, LATE_SECONDS, SETTLE_SECONDS, WAITS, WELL, Troubles, reported
 from nodewall.controller.publish import Condition, Published
 from nodewall.kube.resource import EVENTS, NODE_RULE_SETS, NODES
 from nodewall.model.ruleset import SharedGroup
@@ -59,6 +59,16 @@ SAID = {
 def test_what_an_agent_says_is_told(state: State, told: tuple[Reason, str] | None) -> None:
     found = reported(by(state))
     assert (found and (found.reason, found.message)) == told
+
+
+def test_what_an_agent_waits_for_is_told_when_it_does_not_come() -> None:
+    troubles, waits = Troubles(), decide.awaiting(in_force(ruleset(1)), Observed("uid", 2), "waits for group g1")
+    troubles.saw("n1", by(waits, replace(GOOD, content="d2")), 0)
+    assert troubles.due(LATE_SECONDS - 0.1) == []
+    assert troubles.due(LATE_SECONDS) == [("n1", WAITS)]
+    assert troubles.due(LATE_SECONDS + 100) == []
+    troubles.saw("n1", by(in_force(ruleset(1)), replace(GOOD, content="d2", applied="d2")), 200)
+    assert troubles.due(200 + SETTLE_SECONDS) == [("n1", WELL)]
 
 
 def test_what_stands_is_told_once_and_its_end_once() -> None:

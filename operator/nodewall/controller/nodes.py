@@ -33,6 +33,9 @@ _REASONS = {"Drift": Reason.NODE_DRIFTED}
 """Of a condition, as the reason of an Event; any other is ``NODE_DEGRADED``."""
 
 _LATE = "its agent has not applied the present NodeRuleSet, and does not say why; is the agent running?"
+_WAITS = (
+    "its agent waits for groups that the present NodeRuleSet names, as its condition says; can it watch PeerGroups?"
+)
 _BEHIND = (
     "its agent has not taken over the present members of the groups that many nodes share; can it watch PeerGroups?"
 )
@@ -50,6 +53,7 @@ class Finding:
 
 WELL = Finding(Severity.NORMAL, Reason.NODE_RECOVERED, _WELL)
 LATE = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _LATE)
+WAITS = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _WAITS)
 BEHIND = Finding(Severity.WARNING, Reason.RULE_SET_NOT_APPLIED, _BEHIND)
 
 
@@ -66,6 +70,12 @@ def reported(published: Published) -> Finding | None:
     return None
 
 
+def _late(published: Published) -> Finding:
+    """What it is when nothing comes after this."""
+    waits = any((each.type, each.reason) == ("Applied", "WaitingForGroups") for each in published.conditions)
+    return WAITS if waits else LATE
+
+
 def _warning(reason: Reason, condition: Condition) -> Finding:
     return Finding(Severity.WARNING, reason, f"{condition.reason}: {condition.message}")
 
@@ -74,7 +84,8 @@ def _warning(reason: Reason, condition: Condition) -> Finding:
 class _Story:
     """One node. ``heard`` is when its agent last got somewhere; ``told`` is None while nothing was ever wrong.
 
-    ``groups`` is the revision of shared groups that it reports, None where its rule set names none.
+    ``late`` is what to tell when it gets no further. ``groups`` is the revision of shared groups that it reports, None
+    where its rule set names none.
     """
 
     now: Finding | None
@@ -82,6 +93,7 @@ class _Story:
     applied: str
     current: bool
     heard: float
+    late: Finding
     groups: int | None = None
     told: Finding | None = None
 
@@ -90,7 +102,7 @@ class _Story:
         if self.now is not None:
             return None if self.now == self.told else self.since + SETTLE_SECONDS
         if not self.current:
-            return None if self.told == LATE else self.heard + LATE_SECONDS
+            return None if self.told == self.late else self.heard + LATE_SECONDS
         if self._behind(overdue):
             return None if self.told == BEHIND else self.since
         return None if self.told in {None, WELL} else self.since + SETTLE_SECONDS
@@ -98,7 +110,7 @@ class _Story:
     def finding(self, overdue: int) -> Finding:
         """What to tell when it is due."""
         if self.now or not self.current:
-            return self.now or LATE
+            return self.now or self.late
         return BEHIND if self._behind(overdue) else WELL
 
     def _behind(self, overdue: int) -> bool:
@@ -126,13 +138,14 @@ class Troubles:
         groups = published.applied_groups if published.groups else None
         story = self._stories.get(node)
         if story is None:
-            self._stories[node] = _Story(finding, now, published.applied, current, now, groups)
+            self._stories[node] = _Story(finding, now, published.applied, current, now, _late(published), groups)
             return
         if (finding, current) != (story.now, story.current):
             story.since = now
         if current or story.current or published.applied != story.applied:
             story.heard = now
         story.now, story.current, story.applied, story.groups = finding, current, published.applied, groups
+        story.late = _late(published)
 
     def due(self, now: float) -> list[tuple[str, Finding]]:
         """What is to be told now, by node; it counts as told."""
