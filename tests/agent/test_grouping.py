@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from nodewall.agent import grouping
 from nodewall.agent.decide import RESTORED_HOLD, RIPENING, Reason
 from nodewall.agent.grouping import AwaitedError, Gathering, Item, Known, Shelf
+from nodewall.agent.listen import Keeper
 from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.reading import reader, saved_reader, to_save
 from nodewall.agent.report import MINOR, Reporter, conditions, status
+from nodewall.agent.saved import Saved
 from nodewall.agent.watch import Following, Watching
 from nodewall.api import peergroup, ruleset
 from nodewall.api.peergroup import REVISION
@@ -313,6 +316,28 @@ def test_what_is_saved_in_part_is_nothing(lost: int) -> None:
         saved_reader(NODE)(to_save(replace(held, parts=parts)))
     with pytest.raises(BadInputError):
         saved_reader(NODE)(to_save(held)[:-20])
+
+
+async def test_the_nodes_own_pods_are_saved_at_once_and_members_after_a_while(tmp_path: Path) -> None:
+    """Who starts anew removes the connections of addresses whose pod is another than the file says."""
+    saved = Saved(tmp_path)
+    world, keeper = Shared(), Keeper(saved, Inbox(), Impatient())
+
+    async def kept(*news: Sighting | Known) -> bytes:
+        """What is on disk a moment after it was applied."""
+        await world.given(*news)
+        assert world.loop.state.applied
+        keeper.keep(world.loop.state.applied)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        return saved.load() or b""
+
+    task = asyncio.create_task(keeper.run())
+    first = await kept(sighting(sharing()), known(*BOTH))
+    assert await kept(known(item(part(0), 2), BOTH[1], revision=2)) == first
+    changed = await kept(sighting(replace(sharing(), endpoints=()), 2))
+    assert saved_reader(NODE)(changed).generation == 2
+    task.cancel()
 
 
 def test_what_is_saved_and_damaged_is_refused_in_words() -> None:

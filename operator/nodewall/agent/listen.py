@@ -109,12 +109,12 @@ class Keeper:
 
     PAUSE = 1.0
     SHARED_PAUSE = 10.0
-    """With groups that are held apart: many nodes share them because they are big, and each pod changes them."""
+    """Until mere members of groups that are held apart are written: each pod somewhere changes them, and they are big."""
 
     def __init__(self, saved: Saved, inbox: Inbox, clock: Clock) -> None:
         self._saved, self._inbox, self._clock = saved, inbox, clock
         self._newest: RuleSet | None = None
-        self._news = asyncio.Event()
+        self._news, self._own = asyncio.Event(), asyncio.Event()
 
     def keep(self, target: Target) -> None:
         """To be written soon. What has no source is only a step on the way."""
@@ -122,6 +122,8 @@ class Keeper:
         if new.source and (old is None or (new.source, new.parts) != (old.source, old.parts)):
             self._newest = new
             self._news.set()
+            if old is None or (new.uid, new.generation) != (old.uid, old.generation):
+                self._own.set()
 
     async def run(self) -> NoReturn:
         """Until cancelled. A disk that takes nothing is reported, and tried again with the next rule set."""
@@ -129,11 +131,20 @@ class Keeper:
             while True:
                 await self._news.wait()
                 self._news.clear()
+                self._own.clear()
                 if self._newest:
                     self._tell(await self._store(self._newest))
-                await self._clock.sleep(self.SHARED_PAUSE if self._newest and self._newest.parts else self.PAUSE)
+                await self._rest()
         finally:
             self._store_last()
+
+    async def _rest(self) -> None:
+        """Shorter for what the node's own pods are: who starts anew compares them with the file (semantics 60)."""
+        await self._clock.sleep(self.PAUSE)
+        if self._newest and self._newest.parts:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.SHARED_PAUSE - self.PAUSE):
+                    await self._own.wait()
 
     def _store_last(self) -> None:
         """A node that is shut down in order comes back with what was in force, not with what was a pause ago."""
