@@ -109,7 +109,7 @@ class Keeper:
 
     PAUSE = 1.0
     SHARED_PAUSE = 10.0
-    """Until mere members of groups that are held apart are written: each pod somewhere changes them, and they are big."""
+    """Until mere members of shared groups are written: each pod somewhere changes them, and they are big."""
 
     def __init__(self, saved: Saved, inbox: Inbox, clock: Clock) -> None:
         self._saved, self._inbox, self._clock = saved, inbox, clock
