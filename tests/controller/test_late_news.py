@@ -1,12 +1,14 @@
 """What the watch brings after a newer write has been answered: not somebody else's doing, unlike a restored backup."""
 
+import asyncio
 from dataclasses import dataclass
 
 from nodewall.controller.groups import Groups
-from nodewall.controller.publish import Encoded, Published, Publisher
+from nodewall.controller.publish import Encoded, Published, Publisher, RuleSetApi, Step
+from nodewall.kube.clock import Clock
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import AddressGroup, NodeRuleSet
-from tests.controller.test_loop import Unused, encode
+from tests.controller.test_loop import Unused, encoding
 from tests.kube.mirroring import QuickClock
 
 NODE = Node("n1", uid="u1")
@@ -34,9 +36,14 @@ def rule_set(content: str) -> NodeRuleSet:
     return NodeRuleSet("n1", groups=(AddressGroup("g", content, ()),))
 
 
+def leading(api: RuleSetApi, clock: Clock | None = None) -> Publisher:
+    clock = clock or QuickClock()
+    return Publisher(api, encoding, lambda: True, Groups(Unused(), lambda: True, clock), clock)
+
+
 async def published(content: str) -> Publisher:
     """The node had "old" in generation 1, and this has just been written."""
-    publisher = Publisher(Api(), encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
+    publisher = leading(Api())
     publisher.saw("n1", seen("old", 1))
     await publisher.publish(NODE, rule_set(content))
     return publisher
@@ -63,7 +70,9 @@ async def test_an_older_one_after_ours_was_seen_is_a_restored_backup() -> None:
 
 async def test_a_watch_that_is_faster_than_the_answer_leaves_nothing_to_wait_for() -> None:
     api = Fast()
-    api.publisher = publisher = Publisher(api, encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
+    api.publisher = publisher = Publisher(
+        api, encoding, lambda: True, Groups(Unused(), lambda: True, QuickClock()), QuickClock()
+    )
     publisher.saw("n1", seen("old", 1))
     await publisher.publish(NODE, rule_set("new"))
     assert not publisher.saw("n1", seen("old", 1))
@@ -85,3 +94,25 @@ class Fast(Api):
         assert self.publisher
         self.publisher.saw("n1", written)
         return written
+
+
+class Slow(QuickClock):
+    """Every step takes long enough for a pause."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+async def test_what_comes_while_a_rule_set_is_encoded_is_seen() -> None:
+    """It was as it ought to be when that began."""
+    api = Api()
+    publisher = leading(api, Slow())
+    publisher.saw("n1", seen("same", 1))
+    publishing = asyncio.create_task(publisher.publish(NODE, rule_set("same")))
+    await asyncio.sleep(0)
+    publisher.saw("n1", seen("foreign", 2))
+    assert not publishing.done()
+    assert (await publishing).step is Step.WRITE

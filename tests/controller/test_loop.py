@@ -138,7 +138,8 @@ class Stage:
         return [content for name, content in self.api.written if name == node]
 
 
-def encode(rule_set: NodeRuleSet) -> Encoded:
+def encoding(rule_set: NodeRuleSet) -> Generator[None, None, Encoded]:
+    yield
     return Encoded(rule_set.groups[0].description, b"{}")
 
 
@@ -148,7 +149,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """The loop at work on these nodes, each published as "" before (but ``without`` one), and ``content`` now."""
     compiler, api, watcher, clock = Compiler(content=dict.fromkeys(nodes, content)), Api(), Watcher(), QuickClock()
-    publisher = Publisher(api, encode, lambda: True, Groups(Unused(), lambda: True, QuickClock()))
+    publisher = Publisher(api, encoding, lambda: True, Groups(Unused(), lambda: True, QuickClock()), QuickClock())
     loop = Loop(compiler, publisher, watcher, clock, pace, limiter)
     for name in set(nodes) - {without}:
         publisher.saw(name, Published("uid", "", "u1"))

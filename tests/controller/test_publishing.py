@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from nodewall.compile.stepwise import at_once
 from nodewall.controller import rulesets
 from nodewall.kube.resource import (
     CLUSTER_NETWORK_POLICIES,
@@ -332,7 +333,7 @@ async def test_an_annotation_that_cannot_be_read_is_said_once_and_again_when_it_
 
 def test_what_is_in_an_object_is_read_again_whenever_it_is_another_text() -> None:
     """After etcd was restored from a backup the same generation of the same object may be other content."""
-    read, encoded = rulesets.Reader(), rulesets.encode(NodeRuleSet("n1"))
+    read, encoded = rulesets.Reader(), at_once(rulesets.encoding(NodeRuleSet("n1")))
 
     def found(spec: bytes) -> str:
         return read(b'{"metadata": {"name": "n1", "uid": "u", "generation": 3}, "spec": %b}' % spec)[1].content

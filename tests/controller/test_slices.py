@@ -7,24 +7,30 @@ one object stands for much work, the clock goes by the functions that are called
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from itertools import pairwise
 from typing import Any, Protocol, Self, cast
 
 import pytest
 
+from nodewall.api.ruleset import encode_json
 from nodewall.compile.changes import Change, Input
 from nodewall.compile.incremental import Compiler
+from nodewall.controller.groups import Groups
+from nodewall.controller.publish import Encoded, Published, Publisher
 from nodewall.controller.quarantine import Quarantine
+from nodewall.controller.rulesets import encoding
 from nodewall.kube.clock import Breath, Clock
-from nodewall.model.address import Address
+from nodewall.model.address import Address, IpBlock
 from nodewall.model.cluster import LogWish, Namespace, Node, Pod
 from nodewall.model.labels import EVERYTHING, Labels, Operator, Requirement, Selector
 from nodewall.model.policy import (
     SAME_NAMESPACE,
     Action,
     AllowRule,
+    Direction,
     Kind,
     Mode,
     NetworkPolicy,
@@ -35,6 +41,8 @@ from nodewall.model.policy import (
     TierPolicy,
     TierRule,
 )
+from nodewall.model.ruleset import Match, NodeRuleSet, Rule, RuleClass
+from tests.controller.test_loop import Unused
 from tests.controller.test_quarantine import Watcher
 
 LIMIT = 0.020
@@ -126,7 +134,19 @@ class Ticking(Clock, Protocol):
 
 
 async def longest_stretch(clock: Ticking, quarantine: Quarantine, changes: list[Change]) -> float:
-    """Seconds for which nobody else had a turn, when the changes are taken in as the loop does it."""
+    """Of the loop, when the changes are taken in as it does it."""
+
+    async def taken_in() -> None:
+        breath = Breath(clock)
+        for _ in quarantine.steps(changes):
+            clock.steps += 1
+            await breath.take()
+
+    return await longest_beside(clock, taken_in())
+
+
+async def longest_beside(clock: Clock, work: Awaitable[object]) -> float:
+    """Seconds for which nobody else had a turn."""
     turns = [clock.monotonic()]
 
     async def others() -> None:
@@ -136,10 +156,7 @@ async def longest_stretch(clock: Ticking, quarantine: Quarantine, changes: list[
 
     task = asyncio.create_task(others())
     await asyncio.sleep(0)
-    breath = Breath(clock)
-    for _ in quarantine.steps(changes):
-        clock.steps += 1
-        await breath.take()
+    await work
     turns.append(clock.monotonic())
     task.cancel()
     return max(after - before for before, after in pairwise(turns))
@@ -213,3 +230,42 @@ async def test_so_does_the_search_for_the_one_to_blame() -> None:
         start = [Change(Input.NODE, "n0", Node("n0")), Change(Input.NAMESPACE, "ns0", Namespace("ns0")), pod(0)]
         assert await longest_stretch(clock, quarantine, [*start, *changes]) < LIMIT
     assert [each.thing for each in watcher.asides] == [(Input.TIER_POLICY, policies[-1].ref)]
+
+
+BLOCKS = tuple(IpBlock(IPv4Network(f"10.{number}.0.0/16")) for number in range(8))
+
+
+def large(number: int) -> NodeRuleSet:
+    """Some 400 KB: one class of very many rules, and very many classes of one."""
+    rules = [
+        Rule(f"r{each}", Tier.NETWORK_POLICY, Action.ACCEPT, Match(groups=(f"g{each}",), blocks=BLOCKS, any_port=True))
+        for each in range(600)
+    ]
+    classes = [RuleClass(f"i{each}", Direction.INGRESS, (rule,)) for each, rule in enumerate(rules)]
+    return NodeRuleSet(f"n{number}", classes=(RuleClass("i", Direction.INGRESS, tuple(rules)), *classes))
+
+
+class Writes:
+    """The API server."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, Encoded] = {}
+
+    async def write(self, node: Node, wanted: Encoded, age: float) -> Published:  # noqa: ARG002
+        self.written[node.name] = wanted
+        return Published("uid", wanted.digest)
+
+    async def remove(self, name: str, uid: str) -> None:
+        raise AssertionError((name, uid))
+
+
+async def test_large_rule_sets_are_encoded_in_turns() -> None:
+    """Those of many nodes at once too."""
+    rule_sets, api = [large(number) for number in range(8)], Writes()
+    with Called() as clock:
+        publisher = Publisher(api, encoding, lambda: True, Groups(Unused(), lambda: True, clock), clock)
+        everything = (publisher.publish(Node(each.node), each) for each in rule_sets)
+        assert await longest_beside(clock, asyncio.gather(*everything)) < LIMIT
+        assert clock.monotonic() > 10 * LIMIT, "there was something to interrupt"
+    assert api.written == {each.node: Encoded(*encode_json(each)) for each in rule_sets}
+    assert min(len(each.spec) for each in api.written.values()) > 300_000

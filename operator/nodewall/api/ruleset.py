@@ -6,7 +6,7 @@ Reading refuses what it does not know or cannot trust, all of it, because half a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from nodewall.api.rulesetwire import (
     RuleWire,
     SharedGroupWire,
 )
+from nodewall.compile.stepwise import at_once
 from nodewall.model.address import Address, IpBlock, Network
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import (
@@ -62,6 +63,9 @@ from nodewall.model.ruleset import (
 
 API_VERSION, KIND = "nodewall.io/v1alpha1", "NodeRuleSet"
 T = TypeVar("T")
+V = TypeVar("V")
+_ENTRIES = 64
+"""Of a list, encoded at a time. Most are not longer, and are encoded with all else in one go."""
 
 
 class RuleSetError(BadInputError):
@@ -79,7 +83,14 @@ def encode(ruleset: NodeRuleSet) -> dict[str, Any]:
 
 def encode_json(ruleset: NodeRuleSet) -> tuple[str, bytes]:
     """(digest, the spec as JSON). Equal rule sets give equal bytes."""
-    body = canonical(_spec(ruleset))
+    return at_once(encoding(ruleset))
+
+
+def encoding(ruleset: NodeRuleSet) -> Generator[None, None, tuple[str, bytes]]:
+    """``encode_json`` in small steps. What is left for the last one is copying and hashing: a millisecond for a
+    megabyte.
+    """
+    body = canonical((yield from _spec(ruleset)))
     digest = sha256(body).hexdigest()
     return digest, b'{"digest":"%s",%s' % (digest.encode(), body[1:])
 
@@ -110,9 +121,10 @@ def canonical(value: object) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
-def _spec(ruleset: NodeRuleSet) -> dict[str, Any]:
+def _spec(ruleset: NodeRuleSet) -> Generator[None, None, dict[str, Any]]:
     """Everything but the digest."""
-    return _own(ruleset) | _shared(ruleset)
+    own = yield from _own(ruleset)
+    return own | _shared(ruleset)
 
 
 def _shared(ruleset: NodeRuleSet) -> dict[str, Any]:
@@ -123,21 +135,46 @@ def _shared(ruleset: NodeRuleSet) -> dict[str, Any]:
     return found | ({"groupsRevision": ruleset.revision} if ruleset.revision else {})
 
 
-def _own(ruleset: NodeRuleSet) -> dict[str, Any]:
+def _own(ruleset: NodeRuleSet) -> Generator[None, None, dict[str, Any]]:
     return {
-        "addressGroups": [AddressGroupWire(one.name, one.description, list(one.addresses)) for one in ruleset.groups],
-        "portGroups": [
-            PortGroupWire(one.name, one.description, [member_text(member) for member in one.members])
-            for one in ruleset.port_groups
-        ],
-        "classes": [_class_wire(one) for one in ruleset.classes],
-        "endpoints": [
-            EndpointWire(one.namespace, one.pod, list(one.addresses), one.ingress, one.egress)
-            for one in ruleset.endpoints
-        ],
-        "policies": [_ref_wire(one) for one in ruleset.rules],
+        "addressGroups": (yield from _listed(ruleset.groups, _group_wires)),
+        "portGroups": (yield from _port_groups(ruleset.port_groups)),
+        "classes": (yield from _classes(ruleset.classes)),
+        "endpoints": (yield from _listed(ruleset.endpoints, _endpoint_wires)),
+        "policies": (yield from _listed(ruleset.rules, _ref_wires)),
         "podCIDRs": [str(one) for one in ruleset.pod_cidrs],
     }
+
+
+def _listed(values: Sequence[V], wires: Callable[[Sequence[V]], object]) -> Generator[None, None, Any]:
+    """A list on the wire. A long one is JSON already, made of some entries at a time."""
+    if len(values) <= _ENTRIES:
+        return wires(values)
+    parts = list[bytes]()
+    for start in range(0, len(values), _ENTRIES):
+        parts.append(canonical(wires(values[start : start + _ENTRIES]))[1:-1])
+        yield
+    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
+
+
+def _group_wires(groups: Sequence[AddressGroup]) -> list[AddressGroupWire]:
+    return [AddressGroupWire(one.name, one.description, list(one.addresses)) for one in groups]
+
+
+def _port_groups(groups: Sequence[PortGroup]) -> Generator[None, None, list[PortGroupWire]]:
+    found = list[PortGroupWire]()
+    for one in groups:
+        found.append(PortGroupWire(one.name, one.description, (yield from _listed(one.members, _member_texts))))
+        yield
+    return found
+
+
+def _member_texts(members: Sequence[PortMember]) -> list[str]:
+    return [member_text(one) for one in members]
+
+
+def _endpoint_wires(endpoints: Sequence[Endpoint]) -> list[EndpointWire]:
+    return [EndpointWire(one.namespace, one.pod, list(one.addresses), one.ingress, one.egress) for one in endpoints]
 
 
 def member_text(member: PortMember) -> str:
@@ -145,14 +182,25 @@ def member_text(member: PortMember) -> str:
     return f"{member.address}/{member.protocol}/{member.port}"
 
 
-def _class_wire(one: RuleClass) -> ClassWire:
-    return ClassWire(
-        name=one.name,
-        direction=one.direction.value,
-        rules=[_rule_wire(rule) for rule in one.rules],
-        isolation=None if one.isolation is None else _isolation_wire(one.isolation),
-        audits=[AuditWire([_rule_wire(rule) for rule in audit.rules]) for audit in one.audits],
-    )
+def _classes(classes: Sequence[RuleClass]) -> Generator[None, None, list[ClassWire]]:
+    found = list[ClassWire]()
+    for one in classes:
+        if max(len(one.rules), len(one.audits)) <= _ENTRIES:  # what most are: without the cost of steps
+            found.append(_class_wire(one, _rule_wires(one.rules), _audit_wires(one.audits)))
+        else:
+            rules = yield from _listed(one.rules, _rule_wires)
+            found.append(_class_wire(one, rules, (yield from _listed(one.audits, _audit_wires))))
+        yield
+    return found
+
+
+def _class_wire(one: RuleClass, rules: list[RuleWire], audits: list[AuditWire]) -> ClassWire:
+    isolation = None if one.isolation is None else _isolation_wire(one.isolation)
+    return ClassWire(one.name, one.direction.value, rules, isolation, audits)
+
+
+def _audit_wires(audits: Sequence[Audit]) -> list[AuditWire]:
+    return [AuditWire(_rule_wires(one.rules)) for one in audits]
 
 
 def _isolation_wire(one: Isolation) -> IsolationWire:
@@ -161,6 +209,10 @@ def _isolation_wire(one: Isolation) -> IsolationWire:
 
 def _log_wire(log: RuleLog | None) -> LogWire | None:
     return None if log is None else LogWire(log.rate, log.burst)
+
+
+def _rule_wires(rules: Sequence[Rule]) -> list[RuleWire]:
+    return [_rule_wire(one) for one in rules]
 
 
 def _rule_wire(rule: Rule) -> RuleWire:
@@ -190,16 +242,19 @@ def port_text(port: NumericPort) -> str:
     return "/".join([_ICMP_NAMES[port.family], *(str(one) for one in (port.type, port.code) if one >= 0)])
 
 
-def _ref_wire(ref: RuleRef) -> RuleRefWire:
-    return RuleRefWire(
-        id=ref.id,
-        kind=ref.kind.value,
-        name=ref.name,
-        direction=ref.direction.value,
-        rule=ref.rule,
-        namespace=ref.namespace,
-        label=ref.label,
-    )
+def _ref_wires(refs: Sequence[RuleRef]) -> list[RuleRefWire]:
+    return [
+        RuleRefWire(
+            id=one.id,
+            kind=one.kind.value,
+            name=one.name,
+            direction=one.direction.value,
+            rule=one.rule,
+            namespace=one.namespace,
+            label=one.label,
+        )
+        for one in refs
+    ]
 
 
 _TIER_NAMES: dict[Tier, Any] = {

@@ -200,7 +200,7 @@ class Controller:
         self._rejected: set[PolicyRef] = set()
         self._unread: dict[str, tuple[str, tuple[Problem, ...]]] = {}
         groups = Groups(rulesets.ApiGroups(writer), self._leads, clock)
-        self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encode, self._leads, groups)
+        self._publisher = Publisher(rulesets.ApiRuleSets(writer), rulesets.encoding, self._leads, groups, clock)
         self._nodes = Nodes(self._tell, self._leads, clock)
         publishing = Publishing(counters, self._tell, self._progressed)
         self._turning = publishing.turning

@@ -4,13 +4,15 @@ The content of an object decides, not the digest that it states: whoever edits o
 was, and is noticed. Writing is server-side apply by force, so nothing but our spec remains in the fields that we own.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from nodewall.controller.groups import Groups
+from nodewall.kube.clock import Breath, Clock
 from nodewall.model.cluster import Node
 from nodewall.model.errors import NodewallError
 from nodewall.model.ruleset import NodeRuleSet, SharedGroup
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 MANAGER = "nodewall-controller"
 SIZE_LIMIT = 512 * 1024
 """Bytes of a spec. A bigger one would still fit into etcd, and cost the API server a quarter of a second per write."""
+
+ENCODING_BUDGET = 0.005
+"""Seconds at a stretch: the next rule set may be compiled in the same turn of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,10 @@ class Result:
     digest: str = ""
 
 
+Encoding = Callable[[NodeRuleSet], Generator[None, None, Encoded]]
+"""In small steps: half a megabyte of JSON is too much work for one."""
+
+
 class Publisher:
     """Brings rule sets to the API. ``published`` mirrors what is there, and is kept by its reflector (``saw``).
 
@@ -125,9 +134,10 @@ class Publisher:
     """
 
     def __init__(
-        self, api: RuleSetApi, encode: Callable[[NodeRuleSet], Encoded], leads: Callable[[], bool], groups: Groups
+        self, api: RuleSetApi, encoding: Encoding, leads: Callable[[], bool], groups: Groups, clock: Clock
     ) -> None:
-        self._api, self._encode, self._leads = api, encode, leads
+        self._api, self._encoding, self._leads, self._clock = api, encoding, leads, clock
+        self._encodes = asyncio.Lock()
         self.groups = groups
         self._published: dict[str, Published] = {}
         self._wanted: dict[str, tuple[str, str]] = {}
@@ -165,8 +175,8 @@ class Publisher:
         :raises OversizedError: it is too large. :raises GroupsLateError: its groups are not written yet.
         :raises ApiError: see ``RuleSetApi``.
         """
-        there = self._published.get(node.name)
-        wanted = self._encode(self._as_written(rule_set, there))
+        wanted = await self._encode(self._as_written(rule_set, self._published.get(node.name)))
+        there = self._published.get(node.name)  # as it is after the pauses
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
             raise OversizedError(node.name, len(wanted.spec))
@@ -175,13 +185,25 @@ class Publisher:
             return Result(Step.STAND_BY, wanted.digest)
         if step is Step.WRITE and _shares(rule_set):
             rule_set = replace(rule_set, revision=await self.groups.settled())
-            wanted = self._encode(rule_set)
+            wanted = await self._encode(rule_set)
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted, age)
             self._await(node.name, written)
             self._published[node.name] = replace(written, revision=rule_set.revision, groups=_named(rule_set))
         return Result(step, wanted.digest)
+
+    async def _encode(self, rule_set: NodeRuleSet) -> Encoded:
+        """One at a time, or the pauses of one would be the work of many others."""
+        async with self._encodes:
+            steps, breath = self._encoding(rule_set), Breath(self._clock, ENCODING_BUDGET)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    encoded: Encoded = done.value
+                    return encoded
+                await breath.take()
 
     def _as_written(self, rule_set: NodeRuleSet, there: Published | None) -> NodeRuleSet:
         """With the revision that the object states: a newer one alone is no reason to write it."""

@@ -1,7 +1,7 @@
 """NodeRuleSet objects on the wire: read for what is really in them, written and removed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -19,9 +19,9 @@ from nodewall.model.cluster import Node
 from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 
-def encode(rule_set: NodeRuleSet) -> Encoded:
-    """As it is written."""
-    return Encoded(*ruleset.encode_json(rule_set))
+def encoding(rule_set: NodeRuleSet) -> Generator[None, None, Encoded]:
+    """As it is written; in small steps."""
+    return Encoded(*(yield from ruleset.encoding(rule_set)))
 
 
 class _Owner(msgspec.Struct):
