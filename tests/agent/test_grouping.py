@@ -162,6 +162,18 @@ def test_what_was_ahead_and_went_with_the_revision_is_forgotten() -> None:
     assert [each.revision for each in seen] == [7]
 
 
+def test_a_part_that_was_edited_counts_when_it_is_written_again() -> None:
+    """Another leader may have told this revision before, so that nothing more is told of it."""
+    found, seen = shelf()
+    had: dict[str, Item] = {}
+    give(found, [("peers-2-0", item(part(0), 5)), ("peers-2-1", item(part(1), 5)), (REVISION, told(6))], had)
+    del seen[:]
+    give(found, [("peers-2-0", item(part(0), 0)), ("peers-2-1", item(part(1), 6))], had)
+    assert seen == []
+    give(found, [("peers-2-0", item(part(0), 6))], had)
+    assert [each.revision for each in seen] == [6]
+
+
 @pytest.mark.parametrize("revision", [1, 9])
 def test_an_object_that_is_not_what_its_name_says_is_nothing(revision: int) -> None:
     """A copy of a part under another name stands in nobody's way, and for no part; nor does what nobody counted."""

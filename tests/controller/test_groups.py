@@ -213,11 +213,13 @@ class Api:
     failing: set[str] = field(default_factory=set)
     watched: Groups | None = None
     """Who hears of a write by the watch before it is answered."""
+    writing: Callable[[], None] = lambda: None
     removing: Callable[[], None] = lambda: None
     generations: Counter[str] = field(default_factory=Counter)
 
     async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
         await asyncio.sleep(0)
+        self.writing()
         if name in self.failing:
             raise UnreachableError(Call("patch", name), "no answer")
         self.there[name] = spec
@@ -401,6 +403,43 @@ async def test_a_restored_backup_is_undone_however_fast_the_watch_was() -> None:
         found.saw("g1-1-0", PublishedPart("uid-g1-1-0", digest, 1, 1))
         found.saw(REVISION, PublishedPart(f"uid-{REVISION}", peergroup.encode_revision(1, 0)[0], 1, 1))
         await until("written again", lambda: api.order[4:] == ["g1-1-0", REVISION])
+
+
+@pytest.mark.parametrize("name", ["g1-1-0", "g9-1-0"])
+async def test_what_the_last_leader_wrote_late_is_told_beyond(name: str) -> None:
+    """Nothing in it is wrong, so it is not written again; but no node goes on while a part is ahead."""
+    api = Api()
+    async with alone(api, {}) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await found.settled()
+        ahead = found.revision + 5
+        digest, _ = peergroup.encode_part(part("10.0.0.1"), ahead)
+        found.saw(name, PublishedPart(f"uid-{name}", digest, ahead, 9))
+        await until("told", lambda: msgspec.json.decode(api.there[REVISION])["revision"] > ahead)
+        assert api.order == ["g1-1-0", REVISION, REVISION]
+
+
+async def test_what_comes_late_while_another_is_told_is_told_beyond_too() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        api.writing = lambda: found.saw("g9-1-0", PublishedPart("uid", "", 20, 1))
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await until("told", lambda: REVISION in api.there and msgspec.json.decode(api.there[REVISION])["revision"] > 20)
+
+
+async def test_who_stood_by_tells_nothing_that_is_told() -> None:
+    api, ours = Api(), [False]
+    async with alone(api, {}, leads=lambda: ours[0]) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        found.saw("g1-1-0", PublishedPart("uid", peergroup.encode_part(part("10.0.0.1"), 7)[0], 7, 1))
+        found.saw(REVISION, PublishedPart("uid", peergroup.encode_revision(7, 0)[0], 7, 1))
+        ours[0] = True
+        found.take_over()
+        assert await found.settled() == 7
+        assert api.order == []
 
 
 async def test_a_write_that_the_watch_never_brings_is_done_again() -> None:

@@ -57,19 +57,29 @@ class Shelf:
         self._tell = tell
         self._items: dict[str, Item] = {}
         self._ahead: set[str] = set()
-        self._went_back = False
+        self._behind: dict[str, int] = {}
 
     def changed(self, change: Change[str, Item]) -> None:
         """Of the reflector."""
         name, new = change.key, change.new
         if new is None or not _is_ours(name, new.head):
             self._items.pop(name, None)
+            self._behind.pop(name, None)
         else:
+            self._compare(name, new, self._items.get(name))
             self._items[name] = new
-            # A restored backup: the others of its time follow, and the revision is the last of them.
-            behind = change.old is not None and new.head.revision < change.old.head.revision
-            self._went_back = name != REVISION and (self._went_back or behind)
         self._look(name)
+
+    def _compare(self, name: str, new: Item, old: Item | None) -> None:
+        """A part that went back: a restored backup. The others of its time follow, and the revision is the last of
+        them. Or somebody edited it, and the controller writes it again.
+        """
+        if name == REVISION:
+            self._behind.clear()
+            return
+        before = self._behind.pop(name, old.head.revision if old else 0)
+        if new.head.revision < before:
+            self._behind[name] = before
 
     def _look(self, name: str) -> None:
         told = self._items.get(REVISION)
@@ -79,7 +89,7 @@ class Shelf:
         for each in self._items if name == REVISION else (name,):
             item = self._items.get(each)
             (self._ahead.add if item and item.head.revision > told.head.revision else self._ahead.discard)(each)
-        if not self._ahead and not self._went_back:
+        if not self._ahead and not self._behind:
             self._tell(known(told.head.revision, told.head.report_within, self._items.values()))
 
 

@@ -137,9 +137,12 @@ class Groups:
             self._there.pop(name, None)
         else:
             self._there[name] = published
-            if published.revision <= LARGEST_REVISION:
-                self._newest = max(self._newest, published.revision)
         said = (published.digest, published.revision) if published else None
+        if published and published.revision <= LARGEST_REVISION:
+            self._newest = max(self._newest, published.revision)
+            if published.revision > self.revision and self._ours.get(name) != said:
+                self._untold = True  # who led before has written it late: no node goes on while a part is ahead
+                self._news.set()
         if name in self._ours and self._ours[name] != said:
             self._untold |= name == REVISION
             self._dirty[name] = None
@@ -234,9 +237,9 @@ class Groups:
         told = self._there.get(REVISION)
         self.revision = told.revision if told and told.digest and told.revision <= LARGEST_REVISION else 0
         named = max((each.revision for each in holders.values() if each.revision <= LARGEST_REVISION), default=0)
-        self._newest = max(self._newest, named)
-        newest = max((each.revision for each in self._there.values()), default=0)
-        self._untold |= max(newest, named) > self.revision
+        self._newest = max(self._newest, named) + 1  # which a write of it may have that is still under way
+        there = (each.revision for each in self._there.values() if each.revision <= LARGEST_REVISION)
+        self._untold = max((named, *there)) > self.revision
         self._dirty.update(dict.fromkeys(self._parts))
         self._compare = False
 
@@ -279,7 +282,9 @@ class Groups:
     async def _tell(self, revision: int, spread: int) -> None:
         digest, spec = peergroup.encode_revision(revision, spread)
         await self._write(REVISION, digest, spec, revision)
-        self.revision, self._untold = revision, False
+        self.revision, self._untold = revision, self._newest > revision
+        if self._untold:
+            self._news.set()  # what came meanwhile is ahead of this one
 
     async def _write(self, name: str, digest: str, spec: bytes, revision: int) -> None:
         self._newest = max(self._newest, revision)
