@@ -327,6 +327,43 @@ async def test_what_came_meanwhile_is_in_the_next_round() -> None:
         assert len(api.order) < 20, "rounds take what there is"
 
 
+async def test_half_a_batch_is_in_no_round() -> None:
+    """A batch with very many parts is told with pauses, in which a round may begin."""
+    api = Api()
+    async with alone(api, {}) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await found.settled()
+        found.want(part())
+        found.take_over()
+        await asyncio.sleep(0.05)
+        found.want(part("10.0.0.1", group="g2"))
+        found.wanted({"g1": 1, "g2": 1})
+        await found.settled()
+        assert api.order[2:] == ["g1-1-0", "g2-1-0", REVISION], "at no time in neither"
+
+
+async def test_what_comes_during_a_round_is_in_the_next_as_a_whole() -> None:
+    api, names = Api(), [f"g{number}" for number in range(40)]
+
+    def move() -> None:
+        """From the last group, which waits for a hand, to the first, which is written."""
+        if api.order == ["g0-1-0"]:
+            found.want(part("10.0.0.1", group="g0"))
+            found.want(part(group="g39"))
+            found.wanted(dict.fromkeys(names, 1))
+
+    async with alone(api, {}) as found:
+        for name in names:
+            found.want(part(*(["10.0.0.1"] if name == "g39" else []), group=name))
+        found.wanted(dict.fromkeys(names, 1))
+        api.writing = move
+        await until("told", lambda: REVISION in api.there)
+        assert b"10.0.0.1" in api.there["g39-1-0"] + api.there["g0-1-0"]
+        await found.settled()
+        assert (b"10.0.0.1" in api.there["g0-1-0"], b"10.0.0.1" in api.there["g39-1-0"]) == (True, False)
+
+
 async def test_an_unchanged_part_is_not_written_and_no_revision_told() -> None:
     api = Api()
     async with alone(api, {}) as found:

@@ -104,6 +104,7 @@ class Groups:
         self._api, self._leads, self._clock = api, leads, clock
         self._there: dict[str, PublishedPart] = {}
         self._parts: dict[str, GroupPart] = {}
+        self._coming: dict[str, GroupPart] = {}  # of a batch that is not told to its end
         self._dirty: dict[str, None] = {}
         self._since: dict[str, float] = {}  # when the first change came that is not written yet
         self._ours: dict[str, tuple[str, int]] = {}
@@ -151,12 +152,14 @@ class Groups:
     def want(self, part: GroupPart) -> None:
         """The part is this from now on. ``wanted`` has to follow."""
         name = peergroup.name(part.key)
-        self._parts[name] = part
-        self._dirty[name] = None
+        self._coming[name] = part
         self._since.setdefault(name, self._clock.monotonic())
 
     def wanted(self, layouts: Mapping[str, int]) -> None:
         """All changes of a batch are told; these groups, in so many parts, are shared now, and no others."""
+        self._parts.update(self._coming)
+        self._dirty.update(dict.fromkeys(self._coming))
+        self._coming.clear()
         gone = [name for name, each in self._parts.items() if layouts.get(each.content.name) != each.parts]
         for name in gone:
             del self._parts[name]
@@ -225,7 +228,7 @@ class Groups:
             return
         ticket, names, revision = self._taken, [*self._dirty], self._newest + 1
         self._dirty.clear()
-        await self._together(names, [self._bring(name, revision) for name in names])
+        await self._together(names, [self._bring(name, self._parts.get(name), revision) for name in names])
         if self._untold:
             await self._tell(revision, len(holders) // REPORTS)
             told(revision, len(holders) // REPORTS)
@@ -262,9 +265,9 @@ class Groups:
         if failures:
             raise failures[0][1]
 
-    async def _bring(self, name: str, revision: int) -> None:
-        """Make one part what it ought to be; nothing is written where it is."""
-        part, there = self._parts.get(name), self._there.get(name)
+    async def _bring(self, name: str, part: GroupPart | None, revision: int) -> None:
+        """Make one part what it ought to be as the round begins; nothing is written where it is."""
+        there = self._there.get(name)
         if part is None:
             return
         if there and peergroup.encode_part(part, there.revision)[0] == there.digest:
