@@ -466,6 +466,19 @@ async def test_what_comes_late_while_another_is_told_is_told_beyond_too() -> Non
         await until("told", lambda: REVISION in api.there and msgspec.json.decode(api.there[REVISION])["revision"] > 20)
 
 
+async def test_who_leads_again_states_the_revision_of_now() -> None:
+    """A rule set with an older one could be put together with groups of before it."""
+    api = Api()
+    async with alone(api, {}) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        assert await found.settled() < 50
+        found.saw("g1-1-0", PublishedPart("uid", peergroup.encode_part(part("10.0.0.1"), 50)[0], 50, 9))
+        found.saw(REVISION, PublishedPart("uid", peergroup.encode_revision(50, 0)[0], 50, 9))
+        found.take_over()
+        assert await found.settled() >= 50
+
+
 async def test_who_stood_by_tells_nothing_that_is_told() -> None:
     api, ours = Api(), [False]
     async with alone(api, {}, leads=lambda: ours[0]) as found:

@@ -172,6 +172,7 @@ class Groups:
     def take_over(self) -> None:
         """From now on it is for us to write: everything is compared with what is there."""
         self._compare = True
+        self._taken += bool(self._taken)  # whoever asks for the revision waits for that, or for the first batch
         self._news.set()
 
     # -- who waits
