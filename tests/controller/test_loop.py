@@ -2,7 +2,7 @@
 """What is written when, for what the compiler says: with a compiler and an API that the test plays itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -34,6 +34,8 @@ class Compiler:
     broken: set[str] = field(default_factory=set)
     batches: list[list[Change]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    during: Callable[[], None] = lambda: None
+    halves: int = 0
 
     def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
         self.batches.append(list(changes))
@@ -47,7 +49,11 @@ class Compiler:
     def shared(self) -> dict[str, int]:
         return {}
 
-    def ruleset(self, node: str) -> NodeRuleSet:
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
+        batches = len(self.batches)
+        self.during()
+        yield
+        self.halves += len(self.batches) != batches
         self.made.append(node)
         if node in self.broken:
             raise RuntimeError(f"nobody foresaw {node}")
@@ -104,12 +110,15 @@ class Watcher:
     failed_nodes: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
     delays: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
     def waiting(self, nodes: int) -> None: ...
-    def compiled(self, seconds: float) -> None: ...
     def published(self, node: str, result: Result, seconds: float) -> None: ...
     def oversized(self, error: OversizedError) -> None: ...
     def held(self, error: HeldError) -> None: ...
+
+    def compiled(self, seconds: float) -> None:
+        self.seconds.append(seconds)
 
     def repairing(self, node: str) -> None:
         self.repaired.append(node)
@@ -119,6 +128,15 @@ class Watcher:
         self.delays.append(delay)
 
 
+class Ahead(QuickClock):
+    """A clock that the test can put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
 @dataclass
 class Stage:
     compiler: Compiler
@@ -126,7 +144,7 @@ class Stage:
     watcher: Watcher
     publisher: Publisher
     loop: Loop
-    clock: QuickClock
+    clock: Ahead
 
     def change(self, content: str, *nodes: str, reason: Reason = Reason.CHANGED) -> None:
         """Something happened that makes these nodes dirty, with this content from now on."""
@@ -148,7 +166,7 @@ async def stage(
     *nodes: str, pace: Pace = EAGER, limiter: Limiter | None = None, content: str = "", without: str = ""
 ) -> AsyncIterator[Stage]:
     """The loop at work on these nodes, each published as "" before (but ``without`` one), and ``content`` now."""
-    compiler, api, watcher, clock = Compiler(content=dict.fromkeys(nodes, content)), Api(), Watcher(), QuickClock()
+    compiler, api, watcher, clock = Compiler(content=dict.fromkeys(nodes, content)), Api(), Watcher(), Ahead()
     publisher = Publisher(api, encoding, lambda: True, Groups(Unused(), lambda: True, QuickClock()), QuickClock())
     loop = Loop(compiler, publisher, watcher, clock, pace, limiter)
     for name in set(nodes) - {without}:
@@ -359,3 +377,38 @@ async def test_what_is_too_large_for_the_api_server_is_not_tried_again_before_it
         assert here.watcher.delays == [None]
         here.change("smaller", "n1")
         await until("written", lambda: here.written("n1") == ["smaller"])
+
+
+async def test_changes_wait_until_a_rule_set_is_assembled_and_everybody_else_does_not() -> None:
+    async with stage("n1", "n2") as here:
+        turns = list[int]()
+
+        def long() -> None:
+            here.compiler.during = lambda: None
+            here.clock.ahead += 1.0  # so a pause is due
+            here.change("later", "n1", "n2")
+            asyncio.get_running_loop().call_soon(lambda: turns.append(len(here.compiler.made)))
+
+        made = len(here.compiler.made)
+        here.compiler.during = long
+        here.change("now", "n1")
+        await until("written", lambda: here.written("n1")[-1:] == ["later"] == here.written("n2")[-1:])
+        assert turns == [made], "in the middle of it"
+        assert here.compiler.halves == 0
+
+
+async def test_the_pauses_are_no_work_of_the_compiler() -> None:
+    async with stage("n1") as here:
+
+        def long() -> None:
+            here.compiler.during = lambda: None
+            here.clock.ahead += 1.0
+            asyncio.get_running_loop().call_soon(others)
+
+        def others() -> None:
+            here.clock.ahead += 100.0
+
+        here.compiler.during = long
+        here.change("now", "n1")
+        await until("written", lambda: here.written("n1"))
+        assert 1.0 <= max(here.watcher.seconds) < 100.0

@@ -14,6 +14,7 @@ from nodewall.compile.changes import Change, Dirty, Input, Reason
 from nodewall.compile.incremental import Compiler
 from nodewall.compile.node import compile_all
 from nodewall.compile.settings import Settings
+from nodewall.compile.stepwise import at_once
 from nodewall.controller.main import Controller, Listing
 from nodewall.controller.quarantine import PATIENCE, Aside, HeldError, Instead, Quarantine, Thing
 from nodewall.kube.http import connect
@@ -134,7 +135,7 @@ class Stage:
     def there(self, node: str) -> NodeRuleSet | None:
         """None: it keeps the last one."""
         with suppress(HeldError):
-            return self.quarantine.ruleset(node)
+            return at_once(self.quarantine.assembling(node))
         return None
 
     @property
@@ -319,7 +320,9 @@ def test_an_object_that_nothing_points_at_is_found_by_halves() -> None:
     drive(quarantine.steps(map(change, CLUSTER)))
     drive(quarantine.steps(map(change, pods)))
     assert [each.thing for each in watcher.asides] == [(Input.POD, ("shop", "p5"))]
-    assert quarantine.ruleset("n1") == compiled(*CLUSTER, *(each for each in pods if each.name != "p5"))["n1"]
+    assert (
+        at_once(quarantine.assembling("n1")) == compiled(*CLUSTER, *(each for each in pods if each.name != "p5"))["n1"]
+    )
 
 
 @pytest.mark.parametrize("nodes", [1, 2 * PATIENCE])

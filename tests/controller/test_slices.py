@@ -18,11 +18,12 @@ import pytest
 from nodewall.api.ruleset import encode_json
 from nodewall.compile.changes import Change, Input
 from nodewall.compile.incremental import Compiler
+from nodewall.compile.stepwise import at_once
 from nodewall.controller.groups import Groups
 from nodewall.controller.publish import Encoded, Published, Publisher
 from nodewall.controller.quarantine import Quarantine
 from nodewall.controller.rulesets import encoding
-from nodewall.kube.clock import Breath, Clock
+from nodewall.kube.clock import Breath, Clock, in_turns
 from nodewall.model.address import Address, IpBlock
 from nodewall.model.cluster import LogWish, Namespace, Node, Pod
 from nodewall.model.labels import EVERYTHING, Labels, Operator, Requirement, Selector
@@ -216,7 +217,17 @@ async def test_a_thousand_policies_about_one_pod_take_turns_too(policy: Callable
         total = clock.monotonic()
     assert {name: stretch for name, stretch in found.items() if stretch > LIMIT} == {}
     assert total > 10 * LIMIT, "there was something to interrupt"
-    assert len(quarantine.ruleset("n0").rules) >= POLICIES - 1
+    assert len(at_once(quarantine.assembling("n0")).rules) >= POLICIES - 1
+
+
+async def test_what_they_say_is_assembled_in_turns() -> None:
+    with Called() as clock:
+        quarantine = Quarantine(Compiler, Watcher(), clock)
+        start = [Change(Input.NODE, "n0", Node("n0")), Change(Input.NAMESPACE, "ns0", Namespace("ns0")), pod(0)]
+        await longest_stretch(clock, quarantine, [*start, *map(crowded, range(POLICIES))])
+        before = clock.monotonic()
+        assert await longest_beside(clock, in_turns(quarantine.assembling("n0"), Breath(clock))) < LIMIT
+        assert clock.monotonic() - before > LIMIT, "there was something to interrupt"
 
 
 async def test_so_does_the_search_for_the_one_to_blame() -> None:

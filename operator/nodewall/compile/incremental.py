@@ -104,9 +104,13 @@ class Compiler:
 
     def ruleset(self, node: str) -> NodeRuleSet:
         """The rule set of a known Node; ``KeyError`` for any other."""
+        return at_once(self.assembling(node))
+
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
+        """``ruleset`` in steps: the next changes have to wait until it is driven to its end."""
         self._refuse_half_a_batch()
         self._unread.discard(node)
-        return self._placing.ruleset(self._nodes[node])
+        return (yield from self._placing.assembling(self._nodes[node]))
 
     def parts(self) -> Iterator[GroupPart]:
         """The parts of shared groups that changed since this was asked last. In steps: the next changes have to wait

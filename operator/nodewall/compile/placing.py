@@ -1,6 +1,6 @@
 """Which pods are on which node, in which classes; and so which nodes need which groups."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from nodewall.compile.classes import BoundClass
 from nodewall.compile.feeding import Feeding
@@ -38,15 +38,18 @@ class Placing:
         if endpoint:
             self._local.setdefault(node, {})[key] = record
 
-    def ruleset(self, node: Node) -> NodeRuleSet:
-        """All that the node's pods need."""
+    def assembling(self, node: Node) -> Generator[None, None, NodeRuleSet]:
+        """All that the node's pods need; in steps, of which each puts one group in order at most."""
         local = self.local(node.name)
         endpoints = [record.endpoint for _, record in sorted(local.items()) if record.endpoint]
         names = {name for each in endpoints for name in (each.ingress, each.egress) if name}
         classes = {name: self._classes[name].bound for name in names}
         groups = {name for each in classes.values() for name, _ in (*each.groups, *each.port_groups)}
         apart = {name: parts for name in groups if (parts := self._sharing.parts(name))}
-        values = [self._feeding[name].value() for name in sorted(groups - apart.keys())]
+        values = list[AddressGroup | PortGroup]()
+        for name in sorted(groups - apart.keys()):
+            yield
+            values.append(self._feeding[name].value())
         refs = {ref.id: ref for each in classes.values() for ref in each.refs}
         return NodeRuleSet(
             node=node.name,

@@ -16,7 +16,7 @@ from nodewall.controller.progress import Progress
 from nodewall.controller.publish import OversizedError, Publisher, Result, Step
 from nodewall.controller.quarantine import HeldError
 from nodewall.controller.schedule import Pace, Schedule
-from nodewall.kube.clock import Breath, Clock, backoff
+from nodewall.kube.clock import Breath, Clock, backoff, in_turns
 from nodewall.kube.errors import ApiError, InvalidError
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import GroupPart, NodeRuleSet
@@ -43,8 +43,10 @@ class Compiler(Protocol):
         """Take changes in, step by step; returns the nodes whose rule set may differ now. In between none is valid."""
         ...
 
-    def ruleset(self, node: str) -> NodeRuleSet:
-        """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay."""
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
+        """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay. Until its
+        end no changes may be taken in.
+        """
         ...
 
     def parts(self) -> Iterator[GroupPart]:
@@ -173,7 +175,8 @@ class Loop:
                 self._compare_more(now)
                 self._schedule.hands = self._limiter.hands(now)
                 for node in self._schedule.take(now):
-                    self._begin(node, writes)
+                    await self._begin(node, writes)
+                    self._cold.discard(node)
                     await asyncio.sleep(0)  # one is encoded, and everybody else has a turn, before the next is compiled
                 self._watcher.waiting(len(self._schedule))
 
@@ -223,23 +226,12 @@ class Loop:
             if change.kind is Input.NODE:
                 self._note_node(str(change.key), change.new)
         self._busy = True
-        dirty = await self._compile_in(changes)
+        dirty = await in_turns(self._compiler.steps(changes), Breath(self._clock))
         await self._share()
         self._busy = False
         self.progress.took_in(dirty)
         for node, reason in sorted(dirty.items(), key=lambda each: each[1]):
             self._mark(node, urgent=reason is Reason.NEW_POD)
-
-    async def _compile_in(self, changes: list[Change]) -> Dirty:
-        steps, breath = self._compiler.steps(changes), Breath(self._clock)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                dirty: Dirty = done.value
-                return dirty
-            if breath.due():
-                await breath.take()
 
     async def _share(self) -> None:
         """Before the next changes come in, so that what is written of the groups is never half a batch."""
@@ -262,13 +254,12 @@ class Loop:
         self._since.setdefault(node, now)
         self._schedule.mark(node, now, urgent=urgent)
 
-    def _begin(self, name: str, writes: asyncio.TaskGroup) -> None:
-        self._cold.discard(name)
+    async def _begin(self, name: str, writes: asyncio.TaskGroup) -> None:
         since = self._since.pop(name, self._clock.monotonic())
         node = self._nodes.get(name)
         batch = self.progress.batch
         try:
-            rule_set = None if node is None else self._compile(name)
+            rule_set = None if node is None else await self._compile(name)
         except HeldError as error:
             self._settle(name)
             self._watcher.held(error)
@@ -279,10 +270,10 @@ class Loop:
         found = None if node is None or rule_set is None else (node, rule_set)
         writes.create_task(self._bring(name, self._publish(name, found, batch, since), since))
 
-    def _compile(self, node: str) -> NodeRuleSet:
-        started = self._clock.monotonic()
-        rule_set = self._compiler.ruleset(node)
-        self._watcher.compiled(self._clock.monotonic() - started)
+    async def _compile(self, node: str) -> NodeRuleSet:
+        started, breath = self._clock.monotonic(), Breath(self._clock)
+        rule_set = await in_turns(self._compiler.assembling(node), breath)
+        self._watcher.compiled(self._clock.monotonic() - started - breath.rested)
         return rule_set
 
     async def _publish(self, name: str, found: tuple[Node, NodeRuleSet] | None, batch: int, since: float) -> Result:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from nodewall.controller.groups import Groups
-from nodewall.kube.clock import Breath, Clock
+from nodewall.kube.clock import Breath, Clock, in_turns
 from nodewall.model.cluster import Node
 from nodewall.model.errors import NodewallError
 from nodewall.model.ruleset import NodeRuleSet, SharedGroup
@@ -196,14 +196,7 @@ class Publisher:
     async def _encode(self, rule_set: NodeRuleSet) -> Encoded:
         """One at a time, or the pauses of one would be the work of many others."""
         async with self._encodes:
-            steps, breath = self._encoding(rule_set), Breath(self._clock, ENCODING_BUDGET)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as done:
-                    encoded: Encoded = done.value
-                    return encoded
-                await breath.take()
+            return await in_turns(self._encoding(rule_set), Breath(self._clock, ENCODING_BUDGET))
 
     def _as_written(self, rule_set: NodeRuleSet, there: Published | None) -> NodeRuleSet:
         """With the revision that the object states: a newer one alone is no reason to write it."""

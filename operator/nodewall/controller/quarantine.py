@@ -78,7 +78,7 @@ class Compiler(Protocol):
         """See there."""
         ...
 
-    def ruleset(self, node: str) -> NodeRuleSet:
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
         """See there."""
         ...
 
@@ -214,9 +214,9 @@ class Quarantine:
         """See ``Compiler``."""
         return self._compiler.shared
 
-    def ruleset(self, node: str) -> NodeRuleSet:
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
         """See ``Compiler``. ``HeldError`` where the last one has to stay."""
-        rule_set = self._compiler.ruleset(node)
+        rule_set = yield from self._compiler.assembling(node)
         self._held.discard(node)
         for each in self._holding.values():
             if self._concerns(each, rule_set):

@@ -3,7 +3,10 @@
 import asyncio
 import random
 import time
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -61,6 +64,8 @@ class Breath:
     def __init__(self, clock: Clock, budget: float = 0.01) -> None:
         self._clock, self._budget = clock, budget
         self._since = clock.monotonic()
+        self.rested = 0.0
+        """Seconds that the others have had so far."""
 
     def due(self) -> bool:
         """Whether it is time to ``take`` one. For very many very small items: a call less for each."""
@@ -70,5 +75,19 @@ class Breath:
         """Call between items."""
         if not self.due():
             return
+        before = self._clock.monotonic()
         await asyncio.sleep(0)
         self._since = self._clock.monotonic()
+        self.rested += self._since - before
+
+
+async def in_turns(steps: Generator[None, None, T], breath: Breath) -> T:
+    """The result of work in small steps, between which others have their turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        if breath.due():
+            await breath.take()
