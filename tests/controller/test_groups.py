@@ -214,6 +214,7 @@ class Api:
     watched: Groups | None = None
     """Who hears of a write by the watch before it is answered."""
     writing: Callable[[], None] = lambda: None
+    answering: Callable[[], None] = lambda: None
     removing: Callable[[], None] = lambda: None
     generations: Counter[str] = field(default_factory=Counter)
 
@@ -229,6 +230,7 @@ class Api:
         if self.watched:
             body = {"metadata": {"name": name, "uid": f"uid-{name}", "generation": self.generations[name]}}
             self.watched.saw(*read_group(msgspec.Raw(msgspec.json.encode(body | {"spec": msgspec.Raw(spec)}))))
+        self.answering()
         return f"uid-{name}", self.generations[name]
 
     async def remove(self, name: str, uid: str) -> None:
@@ -490,6 +492,17 @@ async def test_who_stood_by_tells_nothing_that_is_told() -> None:
         found.take_over()
         assert await found.settled() == 7
         assert api.order == []
+
+
+async def test_what_somebody_edits_before_our_write_is_answered_is_undone() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        api.watched = found
+        edited = PublishedPart("uid-g1-1-0", "", 1, 2)
+        api.answering = lambda: found.saw("g1-1-0", edited) if api.order == ["g1-1-0"] else None
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await until("written again", lambda: api.order.count("g1-1-0") == 2)
 
 
 async def test_a_write_that_the_watch_never_brings_is_done_again() -> None:

@@ -302,9 +302,9 @@ class Groups:
             self._since[name] = since
             raise
         seen = self._there.get(name)
-        if seen is None or seen.uid != uid or seen.generation < generation:
-            # The watch may have been faster; after that what is older is no late news: a restored backup looks like it.
-            self._awaited[name] = uid, generation
+        if seen and seen.uid == uid and seen.generation >= generation:
+            return  # The watch was faster. After that what is older is no late news: a restored backup looks like it.
+        self._awaited[name] = uid, generation
         self._there[name] = PublishedPart(uid, digest, revision, generation)
 
     # -- what nobody names any more, and what is lost
