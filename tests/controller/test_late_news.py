@@ -78,6 +78,15 @@ async def test_a_watch_that_is_faster_than_the_answer_leaves_nothing_to_wait_for
     assert not publisher.saw("n1", seen("old", 1))
 
 
+async def test_an_edit_that_is_faster_than_the_answer_is_undone() -> None:
+    api = Fast(then=seen("foreign", 3))
+    api.publisher = publisher = leading(api)
+    publisher.saw("n1", seen("old", 1))
+    await publisher.publish(NODE, rule_set("new"))
+    assert publisher.published["n1"].content == "foreign"
+    assert (await publisher.publish(NODE, rule_set("new"))).step is Step.WRITE
+
+
 async def test_an_object_that_was_made_anew_is_not_older() -> None:
     publisher = await published("new")
     assert not publisher.saw("n1", seen("old", 1, uid="another"))
@@ -88,11 +97,15 @@ class Fast(Api):
     """The watch brings a write before its answer is here."""
 
     publisher: Publisher | None = None
+    then: Published | None = None
+    """What it brings after that."""
 
     async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
         written = await super().write(node, wanted, age)
         assert self.publisher
         self.publisher.saw("n1", written)
+        if self.then:
+            self.publisher.saw("n1", self.then)
         return written
 
 

@@ -189,8 +189,7 @@ class Publisher:
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted, age)
-            self._await(node.name, written)
-            self._published[node.name] = replace(written, revision=rule_set.revision, groups=_named(rule_set))
+            self._note(node.name, replace(written, revision=rule_set.revision, groups=_named(rule_set)))
         return Result(step, wanted.digest)
 
     async def _encode(self, rule_set: NodeRuleSet) -> Encoded:
@@ -203,11 +202,13 @@ class Publisher:
         known = there is not None and there.revision <= self.groups.known
         return replace(rule_set, revision=there.revision) if there and known and _shares(rule_set) else rule_set
 
-    def _await(self, name: str, written: Published) -> None:
-        """The watch may have been faster than the answer."""
+    def _note(self, name: str, written: Published) -> None:
+        """The watch may have been faster than the answer, and brought what came after it as well."""
         seen = self._published.get(name)
         if seen is None or seen.uid != written.uid or _is_older(seen, written):
             self._awaited[name] = written
+        if not _is_older(written, seen):
+            self._published[name] = written
 
     async def remove(self, name: str) -> Result:
         """There is no such node any more: neither may there be its object. :raises ApiError: see ``RuleSetApi``."""
