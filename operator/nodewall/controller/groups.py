@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn, Protocol
 
 from nodewall.api import peergroup
@@ -229,7 +230,7 @@ class Groups:
             return
         ticket, names, revision = self._taken, [*self._dirty], self._newest + 1
         self._dirty.clear()
-        await self._together(names, [self._bring(name, self._parts.get(name), revision) for name in names])
+        await self._together(names, [partial(self._bring, name, self._parts.get(name), revision) for name in names])
         if self._untold:
             await self._tell(revision, len(holders) // REPORTS)
             told(revision, len(holders) // REPORTS)
@@ -252,13 +253,13 @@ class Groups:
         self._turned.set()
         self._turned = asyncio.Event()
 
-    async def _together(self, names: list[str], works: Iterable[Awaitable[None]]) -> None:
+    async def _together(self, names: list[str], works: Iterable[Callable[[], Awaitable[None]]]) -> None:
         """All of them; what failed is dirty again, and the first failure is raised."""
         hands = asyncio.Semaphore(HANDS)
 
-        async def one(work: Awaitable[None]) -> None:
+        async def one(work: Callable[[], Awaitable[None]]) -> None:
             async with hands:
-                await work
+                await work()
 
         ends = await asyncio.gather(*map(one, works), return_exceptions=True)
         failures = [(name, end) for name, end in zip(names, ends, strict=True) if end is not None]
@@ -314,6 +315,8 @@ class Groups:
         for name, written in self._unseen.items():
             if self._awaited.get(name) == written:
                 del self._awaited[name]
+                if name not in self._parts and name != REVISION:
+                    continue  # nobody wants it: it is there under this uid, or not at all, and is removed by it
                 self._there.pop(name, None)
                 self._dirty[name] = None
                 self._untold |= name == REVISION
