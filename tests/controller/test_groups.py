@@ -494,6 +494,38 @@ async def test_who_stood_by_tells_nothing_that_is_told() -> None:
         assert api.order == []
 
 
+async def test_the_revision_that_another_has_told_is_ours_to_keep() -> None:
+    api = Api()
+    async with alone(api, {}) as found:
+        found.saw("g1-1-0", PublishedPart("uid", peergroup.encode_part(part("10.0.0.1"), 7)[0], 7, 1))
+        found.saw(REVISION, PublishedPart("uid", peergroup.encode_revision(7, 0)[0], 7, 1))
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await found.settled()
+        assert api.order == []
+        found.saw(REVISION, None)
+        await until("told again", lambda: api.order == [REVISION])
+
+
+async def test_what_may_have_been_written_is_written_again_although_what_was_before_it_is_wanted_now() -> None:
+    """The failure said nothing of whether it was done, and the watch is late."""
+    api = Api()
+    async with alone(api, {}) as found:
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        await found.settled()
+        api.failing = {"g1-1-0"}
+        found.want(part("10.0.0.2"))
+        found.wanted({"g1": 1})
+        with pytest.raises(GroupsLateError):
+            await found.settled()
+        found.want(part("10.0.0.1"))
+        found.wanted({"g1": 1})
+        api.failing = set()
+        await found.settled()
+        assert api.order == ["g1-1-0", REVISION, "g1-1-0", REVISION]
+
+
 async def test_what_somebody_edits_before_our_write_is_answered_is_undone() -> None:
     api = Api()
     async with alone(api, {}) as found:

@@ -110,6 +110,7 @@ class Groups:
         self._since: dict[str, float] = {}  # when the first change came that is not written yet
         self._ours: dict[str, tuple[str, int]] = {}
         self._awaited: dict[str, tuple[str, int]] = {}  # (uid, generation) written, and not seen yet
+        self._unsure: set[str] = set()  # whether their last write was done is not known
         self._unwanted: set[str] = set()
         self._unseen: dict[str, tuple[str, int]] = {}  # of ``_awaited``, at the last sweep
         self._newest = 0  # revision that was ever used
@@ -240,7 +241,10 @@ class Groups:
     def _begin(self, holders: Mapping[str, Holder]) -> None:
         """Nobody knows what another controller has begun."""
         told = self._there.get(REVISION)
-        self.revision = told.revision if told and told.digest and told.revision <= LARGEST_REVISION else 0
+        self.revision = 0
+        if told and told.digest and told.revision <= LARGEST_REVISION:
+            self.revision = told.revision
+            self._ours[REVISION] = (told.digest, told.revision)  # from now on ours to keep
         named = max((each.revision for each in holders.values() if each.revision <= LARGEST_REVISION), default=0)
         self._newest = max(self._newest, named) + 1  # which a write of it may have that is still under way
         there = (each.revision for each in self._there.values() if each.revision <= LARGEST_REVISION)
@@ -272,7 +276,7 @@ class Groups:
         there = self._there.get(name)
         if part is None:
             return
-        if there and peergroup.encode_part(part, there.revision)[0] == there.digest:
+        if there and name not in self._unsure and peergroup.encode_part(part, there.revision)[0] == there.digest:
             self._ours[name] = (there.digest, there.revision)
             self._since.pop(name, None)
             return
@@ -299,9 +303,11 @@ class Groups:
         try:
             uid, generation = await self._api.write(name, spec, now - since)
         except BaseException:
-            self._untold = True  # whether it was done is not known
+            self._untold = True
+            self._unsure.add(name)
             self._since[name] = since
             raise
+        self._unsure.discard(name)
         seen = self._there.get(name)
         if seen and seen.uid == uid and seen.generation >= generation:
             return  # The watch was faster. After that what is older is no late news: a restored backup looks like it.
