@@ -11,6 +11,7 @@ its revision. Of a group that no rule set names any more the parts are removed a
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn, Protocol
@@ -40,7 +41,9 @@ SWEPT = 64
 """Parts that one look removes: rounds wait for it."""
 
 PATIENCE = 2.0
-"""Seconds that a rule set waits for its groups before it lets others be written first."""
+"""Seconds that a rule set waits for its groups before it lets others be written first: it holds one of few hands. When
+the groups cannot be written, because their definition is missing for one, it does not wait at all.
+"""
 
 REPORTS = 20
 """Per second, of all nodes, that they have taken a new revision over: the kubelets of 1,000 nodes renew 100 leases."""
@@ -118,6 +121,7 @@ class Groups:
         self._compare = True  # with everything that is there
         self._taken = self._done = 0  # how often the compiled groups changed, and up to where they are written
         self._news, self._turned = asyncio.Event(), asyncio.Event()
+        self._stuck = False  # the last round failed
         self.revision = 0
         """The newest one whose parts are all written."""
 
@@ -182,15 +186,15 @@ class Groups:
     async def settled(self) -> int:
         """The revision that has everything in it that was told so far, once it is written.
 
-        :raises GroupsLateError: that takes long.
+        :raises GroupsLateError: that takes long, or the last round failed.
         """
         ticket = self._taken
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self._done < ticket:
+                while self._done < ticket and not self._stuck:
                     await self._turned.wait()
-        except TimeoutError:
-            raise GroupsLateError("the PeerGroups that it names are not written yet") from None
+        if self._done < ticket:
+            raise GroupsLateError("the PeerGroups that it names are not written yet")
         return self.revision
 
     # -- rounds
@@ -203,11 +207,14 @@ class Groups:
             try:
                 if self._leads() and self._taken:
                     await self._round(holders, told)
+                    self._stuck = False
                     if self._clock.monotonic() >= sweep_at:
                         await self._sweep(holders)
                 failures = 0
             except ApiError as error:
                 failures += 1
+                self._stuck = True
+                self._turn()
                 delay = backoff(failures, self._clock.chance(), error.retry_after)
                 log.warning("a PeerGroup cannot be written: %s", error, extra={"fields": {"next_try_seconds": delay}})
                 self._news.set()
@@ -254,6 +261,10 @@ class Groups:
 
     def _finish(self, ticket: int) -> None:
         self._done = max(self._done, ticket)
+        self._turn()
+
+    def _turn(self) -> None:
+        """Who waits looks again."""
         self._turned.set()
         self._turned = asyncio.Event()
 

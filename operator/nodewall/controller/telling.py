@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from nodewall.controller.fence import Writer
+from nodewall.controller.groups import GroupsLateError
 from nodewall.controller.nodes import Finding
 from nodewall.controller.publish import OversizedError, Result, Step
 from nodewall.controller.quarantine import Aside, HeldError, Thing, named
@@ -120,6 +121,8 @@ class Publishing:
         fields = {"node": node, "next_try_seconds": delay}
         if isinstance(error, ApiError):
             log.warning("cannot write a rule set: %s", advice(error), extra={"fields": fields})
+        elif isinstance(error, GroupsLateError):
+            log.warning("a rule set waits: %s", error, extra={"fields": fields})
         else:
             log.error("cannot make a rule set", exc_info=error, extra={"fields": fields})
 
