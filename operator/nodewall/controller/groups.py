@@ -302,9 +302,10 @@ class Groups:
     async def _tell(self, revision: int, spread: int) -> None:
         digest, spec = peergroup.encode_revision(revision, spread)
         await self._write(REVISION, digest, spec, revision)
-        self.revision, self._untold = revision, self._newest > revision
+        self.revision, there = revision, self._there[REVISION]
+        self._untold = self._newest > revision or (there.digest, there.revision) != (digest, revision)
         if self._untold:
-            self._news.set()  # what came meanwhile is ahead of this one
+            self._news.set()  # what came meanwhile is ahead of this one, or somebody has written over it
 
     async def _write(self, name: str, digest: str, spec: bytes, revision: int) -> None:
         self._newest = max(self._newest, revision)
