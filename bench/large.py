@@ -1,12 +1,12 @@
 """One large cluster in a process of its own, to tell its memory: `python -m bench.large SHAPE` prints JSON."""
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bench import usage
 from bench.bench_compile import Living
 from bench.clusters import Shape, address, cluster
 from nodewall.compile import Change, Input
@@ -31,7 +31,7 @@ def main(name: str) -> None:
     started = time.process_time()
     living = Living(state)
     start = time.process_time() - started
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = usage.own_peak_megabytes()
     started = time.process_time()
     for change in _moves(state):
         living.take(change)

@@ -21,6 +21,11 @@ def peak_megabytes(leader: int) -> float:
     return max(_kilobytes(pid, "VmHWM:") for pid in group_of(leader)) / 1024
 
 
+def own_peak_megabytes() -> float:
+    """The most memory that this process ever had resident; what its parent had before is not in it."""
+    return _kilobytes(os.getpid(), "VmHWM:") / 1024
+
+
 def megabytes(leader: int) -> float:
     """What the largest process of the group has resident now."""
     return max(_kilobytes(pid, "VmRSS:") for pid in group_of(leader)) / 1024
