@@ -175,12 +175,12 @@ async def test_rule_sets_wait_while_their_groups_cannot_be_written() -> None:
 
 
 async def test_who_waits_for_groups_that_cannot_be_written_holds_up_nobody_else() -> None:
-    """The definitions may be those of the last version: more rule sets wait than are written at a time."""
+    """The right to may be missing: more rule sets wait than are written at a time."""
     async with FakeApi() as api:
         furnish(api, 3 * HANDS)
         api.put(NODES, node("lone"))
         api.put(NETWORK_POLICIES, {**letting_in(), "metadata": {"name": "open", "namespace": "apart"}})
-        api.fail("patch", Refuse(404, "no such kind"), times=100_000, resource=PEER_GROUPS)
+        api.fail("patch", Refuse(403, "no"), times=100_000, resource=PEER_GROUPS)
         async with running(api, SHARED):
             for number in range(4):
                 api.put(PODS, pod(f"lone{number}", f"10.8.0.{number}", on="lone", namespace="apart"))

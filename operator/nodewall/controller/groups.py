@@ -42,7 +42,7 @@ SWEPT = 64
 
 PATIENCE = 2.0
 """Seconds that a rule set waits for its groups before it lets others be written first: it holds one of few hands. When
-the groups cannot be written, because their definition is missing for one, it does not wait at all.
+the groups cannot be written, because the right to is missing for one, it does not wait at all.
 """
 
 REPORTS = 20
