@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol
 
 from nodewall.api import peergroup
 from nodewall.api.peergroup import LARGEST_REVISION, REVISION
+from nodewall.controller.limiter import MOST
 from nodewall.kube.clock import Clock, backoff
 from nodewall.kube.errors import ApiError
 from nodewall.model.errors import NodewallError
@@ -27,9 +28,6 @@ log = logging.getLogger(__name__)
 
 PART_LIMIT = 256 * 1024
 """Bytes of a part. Only members that were chosen to fall into one part get there; the last good one stays then."""
-
-HANDS = 16
-"""Writes at a time."""
 
 PAUSE = 0.25
 """Seconds from one round to the next: each is sent to every node."""
@@ -270,7 +268,7 @@ class Groups:
 
     async def _together(self, names: list[str], works: Iterable[Callable[[], Awaitable[None]]]) -> None:
         """All of them; what failed is dirty again, and the first failure is raised."""
-        hands = asyncio.Semaphore(HANDS)
+        hands = asyncio.Semaphore(MOST)  # hundreds at once would be before everybody else
 
         async def one(work: Callable[[], Awaitable[None]]) -> None:
             async with hands:

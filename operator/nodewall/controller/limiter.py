@@ -6,7 +6,8 @@ one that it was said to. `Limiter` decides and has no I/O; `Limited` is a `Write
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from nodewall.controller.fence import FencedError, Writer
 from nodewall.kube.clock import LONGEST_WISH, Clock
@@ -62,20 +63,20 @@ class Limited:
 
     async def apply(self, target: Target, body: object, manager: str, *, force: bool = True) -> ObjectMeta:
         """See ``Writer``."""
-        began = await self._turn()
-        try:
-            meta = await self._writer.apply(target, body, manager, force=force)
-        except BaseException as error:
-            self._over(began, error)
-            raise
-        self._over(began, None)
-        return meta
+        async with self._hand():
+            return await self._writer.apply(target, body, manager, force=force)
 
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Writer``."""
+        async with self._hand():
+            await self._writer.delete(target, uid)
+
+    @asynccontextmanager
+    async def _hand(self) -> AsyncIterator[None]:
+        """Hold one for a write; how that ends tells how the server is."""
         began = await self._turn()
         try:
-            await self._writer.delete(target, uid)
+            yield
         except BaseException as error:
             self._over(began, error)
             raise
