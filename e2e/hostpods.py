@@ -5,7 +5,6 @@ a rolling update and a cascading deletion mean what they mean anywhere. A pod's 
 its container is started again when it ends, without a back-off.
 """
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from e2e.api import ApiError, Object
 from e2e.components import CHECKOUT, Component, Runtime, report
 from e2e.local import LocalCluster
 from e2e.manifests import Workload
+from e2e.meanwhile import meanwhile
 
 _EVERY = 0.1  # seconds
 
@@ -31,26 +31,11 @@ class HostPods:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Look again and again while the block runs; what went wrong is raised at its end. All are ended then."""
-        stop = threading.Event()
-        failed: list[BaseException] = []
-
-        def look() -> None:
-            try:
-                while not stop.wait(_EVERY):
-                    self._look()
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                failed.append(error)
-
-        thread = threading.Thread(target=look)
-        thread.start()
         try:
-            yield
+            with meanwhile(self._look, _EVERY):
+                yield
         finally:
-            stop.set()
-            thread.join()
             self.end()
-        if failed:
-            raise failed[0]
 
     def end(self) -> None:
         """End all of them; their objects stay."""

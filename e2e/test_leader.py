@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from e2e.cluster import Scene, reference
 from e2e.components import Component, Installation
 from e2e.controlplane import ADDRESS
 from e2e.local import LocalCluster
+from e2e.meanwhile import meanwhile
 from e2e.policies import ingress, labels, port
 from e2e.probe import tcp
 from e2e.table import Table, await_table
@@ -128,29 +128,17 @@ def test_who_is_killed_is_followed_and_nothing_is_written_anew(
 @contextmanager
 def changes(scene: Scene) -> Iterator[None]:
     """So many that somebody is always compiling and writing: each adds a peer to a rule, or takes one away."""
-    stop, failed = threading.Event(), list[BaseException]()
     names = [f"x/peer-{number}" for number in range(5)]
     for name in names:
         scene.pod(name, node=1)
 
-    def work() -> None:
-        try:
-            while not stop.is_set():
-                for role in ("client", None):
-                    for name in names:
-                        scene.relabel(name, role=role)
-        except BaseException as error:  # noqa: BLE001 - raised below
-            failed.append(error)
+    def relabel() -> None:
+        for role in ("client", None):
+            for name in names:
+                scene.relabel(name, role=role)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with meanwhile(relabel):
         yield
-    finally:
-        stop.set()
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 def test_who_is_killed_under_load_is_followed_in_time(controllers: list[Component], policed: Scene) -> None:

@@ -1,12 +1,12 @@
 """Somebody who asks the same questions all the time while other things happen, and remembers every wrong answer."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from e2e.local import LocalCluster
+from e2e.meanwhile import meanwhile
 from e2e.probe import Probe, Prober, Verdict
 from e2e.table import Table
 
@@ -43,24 +43,10 @@ def watched(cluster: LocalCluster, table: Table) -> Iterator[Tally]:
 
     By workers of its own, so the table's ports must be nobody else's. Every answer is a new connection's.
     """
-    tally, ending, errors = Tally(table.expected()), threading.Event(), list[BaseException]()
-    prober = Prober(cluster.prober.argv_of)
-
-    def work() -> None:
-        try:
-            while not ending.is_set():
-                tally.take(prober)
-        except BaseException as error:  # noqa: BLE001 (raised in the caller below)
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="watched")
-    tally.take(prober)
-    thread.start()
+    tally, prober = Tally(table.expected()), Prober(cluster.prober.argv_of)
     try:
-        yield tally
+        tally.take(prober)
+        with meanwhile(lambda: tally.take(prober)):
+            yield tally
     finally:
-        ending.set()
-        thread.join()
         prober.close()
-    if errors:
-        raise errors[0]
