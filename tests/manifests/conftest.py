@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,14 @@ def server() -> Iterator[ControlPlane]:
     if os.geteuid() != 0:
         pytest.exit("these tests make a network namespace: run them as root", returncode=2)
     sweep_abandoned()
-    instance = Instance.named(f"m{os.getpid()}"[:10])
+    with fresh_server("m") as control_plane:
+        yield control_plane
+
+
+@contextmanager
+def fresh_server(letter: str) -> Iterator[ControlPlane]:
+    """An API server that nobody has installed anything on; `letter` begins the name of its instance."""
+    instance = Instance.named(f"{letter}{os.getpid()}"[:10])
     instance.claim()
     try:
         control_plane = ControlPlane.start(instance)

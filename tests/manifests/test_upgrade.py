@@ -1,6 +1,5 @@
 """`kubectl apply -f manifests/` on API servers of its own: empty ones, file by file, and over an older version."""
 
-import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -12,9 +11,8 @@ import yaml
 from e2e.api import Object, is_established
 from e2e.command import CommandError
 from e2e.controlplane import ControlPlane
-from e2e.instance import Instance
 from e2e.waiting import until
-from tests.manifests.conftest import CRD
+from tests.manifests.conftest import CRD, fresh_server
 from tests.manifests.documents import MANIFESTS, documents
 
 pytestmark = pytest.mark.e2e
@@ -26,16 +24,8 @@ Objects = dict[tuple[str, str], Object]
 @pytest.fixture(scope="module")
 def empty() -> Iterator[ControlPlane]:
     """An API server that nobody has installed anything on."""
-    instance = Instance.named(f"g{os.getpid()}"[:10])
-    instance.claim()
-    try:
-        control_plane = ControlPlane.start(instance)
-        try:
-            yield control_plane
-        finally:
-            control_plane.end()
-    finally:
-        instance.remove()
+    with fresh_server("g") as control_plane:
+        yield control_plane
 
 
 def stored(server: ControlPlane) -> Objects:
