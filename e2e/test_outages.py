@@ -339,6 +339,12 @@ def asleep(component: Component) -> Iterator[None]:
         os.killpg(group, signal.SIGCONT)
 
 
+def listening(agent: Component) -> Callable[[str], bool]:
+    """Whether the agent has said such words since then, whatever verdicts it has put on record after them."""
+    begin = agent.log.stat().st_size
+    return lambda words: words.encode() in agent.log.read_bytes()[begin:]
+
+
 # --- rights -----------------------------------------------------------------------------------------------------------
 
 
@@ -347,10 +353,11 @@ def test_rights_that_are_taken_and_given_back(shop: Scene, local_cluster: LocalC
     binding = reference("ClusterRoleBinding", "nodewall-agent", api_version="rbac.authorization.k8s.io/v1")
     agent = engine.on("agent", "node-1")
     with watched(local_cluster, friends_only(shop)) as tally:
+        has_said = listening(agent)
         local_cluster.api.delete(binding)
         agent.kill()
         agent.start()
-        until("said in words", lambda: "is the agent's ClusterRole bound?" in agent.tail(5), within=20)
+        until("said in words", lambda: has_said("is the agent's ClusterRole bound?"), within=20)
         until("asked enough", lambda: tally.rounds >= 2, within=20)
         local_cluster.kubectl("apply", "-f", str(MANIFESTS / "21-agent-access.yaml"))
         agent.await_ready(BACK)
@@ -378,9 +385,9 @@ def test_a_rule_set_that_is_damaged_and_deleted_while_no_controller_runs(
         until("the condition says why", told, within=10)
         assert "the last good table stays" in condition(rule_sets(local_cluster)["node-1"], "Degraded")["message"]
         assert is_applied(rule_sets(local_cluster)["node-2"])
+        has_said = listening(engine.on("agent", "node-1"))
         local_cluster.api.delete(rule_sets(local_cluster)["node-1"])
-        agent = engine.on("agent", "node-1")
-        until("deletion noticed", lambda: "there is no NodeRuleSet for this node" in agent.tail(3), within=10)
+        until("deletion noticed", lambda: has_said("there is no NodeRuleSet for this node"), within=10)
         until("asked enough", lambda: tally.rounds >= 2, within=20)
         for each in engine.of("controller"):
             each.start()
