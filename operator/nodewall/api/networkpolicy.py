@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from nodewall.api.addresses import read_ip_block
+from nodewall.api.bulk import MOST_RULES, TOO_LARGE, fits
 from nodewall.api.cluster import Body
 from nodewall.api.labels import LabelSelector, read_selector
 from nodewall.api.parsed import Parsed, Pieces, Report, Wire, convert, decode, meta_of, pieces
@@ -153,8 +154,12 @@ def _rules(raw: object, direction: Direction, report: Report) -> tuple[AllowRule
     if not isinstance(raw, list):
         report.add(at, "expected a list of rules")
         return ()
-    found = [_rule(one, index, direction, f"{at}[{index}]", report) for index, one in enumerate(raw)]
-    return tuple(one for one in found if one is not None)
+    read = (_rule(one, index, direction, f"{at}[{index}]", report) for index, one in enumerate(raw))
+    found = tuple(one for one in read if one is not None) if len(raw) <= MOST_RULES else ()
+    if len(raw) <= MOST_RULES and fits(found, direction):
+        return found
+    report.add(at, TOO_LARGE)
+    return ()
 
 
 def _rule(raw: Any, index: int, direction: Direction, at: str, report: Report) -> AllowRule | None:
