@@ -4,12 +4,13 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from nodewall import __version__
 from nodewall.agent import conntrack
+from nodewall.agent.connection import Connection
 from nodewall.agent.decide import RuleSet
 from nodewall.agent.drift import Ears
 from nodewall.agent.flowlog import Flowlog, Place
@@ -21,18 +22,14 @@ from nodewall.agent.loop import Inbox, Loop, Sighting, Times, Ways
 from nodewall.agent.options import Established, Options
 from nodewall.agent.programming import Programming
 from nodewall.agent.reading import reader, saved_reader
-from nodewall.agent.report import Reporter, Status
+from nodewall.agent.report import Reporter
 from nodewall.agent.saved import Saved
 from nodewall.agent.sentinel import Sentinel
 from nodewall.agent.setup import Links, Setup
 from nodewall.agent.surroundings import Lookout
 from nodewall.agent.watch import group_reflector, reflector
-from nodewall.kube import credentials
-from nodewall.kube.clock import Clock, backoff
-from nodewall.kube.credentials import Credentials
-from nodewall.kube.errors import Call, UnreachableError
-from nodewall.kube.http import Session, Target, connect
-from nodewall.kube.resource import NODE_RULE_SETS
+from nodewall.kube.clock import Clock
+from nodewall.kube.http import Session
 from nodewall.model.errors import NodewallError
 from nodewall.render import Strict
 from nodewall.telemetry import lag, metrics, web
@@ -40,33 +37,17 @@ from nodewall.telemetry.metrics import Metrics, Outcome
 
 log = logging.getLogger(__name__)
 
-FIELD_MANAGER = "nodewall-agent"
-T = TypeVar("T")
-
-
-async def insist(attempt: Callable[[], Awaitable[T]], what: str, clock: Clock) -> T:
-    """The result of ``attempt``, tried again for as long as it takes, with the reason said each time."""
-    failures = 0
-    while True:
-        try:
-            return await attempt()
-        except NodewallError as error:
-            failures += 1
-            delay = backoff(failures, clock.chance())
-            log.warning("%s: %s", what, error, extra={"fields": {"next_try_seconds": round(delay, 1)}})
-            await clock.sleep(delay)
-
 
 class Agent:
     """Guards the node without the API server too, so that is only one part among others."""
 
     def __init__(self, chosen: Options, environ: Mapping[str, str], kernel: Kernel, clock: Clock) -> None:
-        self._options, self._environ, self._clock = chosen, environ, clock
+        self._options = chosen
         self._read, self._saved = reader(chosen.node), Saved(chosen.state_directory)
         self._metrics = Metrics(metrics.AGENT, __version__)
-        self._session: Session | None = None
         self._inbox = Inbox()
-        self._reporter = Reporter(self._patch, clock, time.time, self._reported)
+        self._connection = Connection(chosen, environ, clock)
+        self._reporter = Reporter(self._connection.patch, clock, time.time, self._reported)
         self._keeper = Keeper(self._saved, self._inbox, clock)
         self._sentinel = Sentinel(kernel, self._inbox, clock, Ears)
         self._lookout = Lookout(self._inbox, clock)
@@ -136,10 +117,7 @@ class Agent:
     # --- the API server -----------------------------------------------------------------------------------------------
 
     async def _follow_api(self) -> NoReturn:
-        """A token may be mounted late and a kubeconfig mended: that nothing leads to the API server ends nothing."""
-        found = await insist(self._find_credentials, "there is no way to the API server", self._clock)
-        async with connect(found, user_agent=f"nodewall-agent/{__version__}") as session:
-            self._session = session
+        async with self._connection.opened() as session:
             mirror = reflector(session, self._options.node, self._inbox, self._metrics, self._seen)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(mirror.run(), name="rule set")
@@ -151,26 +129,9 @@ class Agent:
         await self._inbox.needed.wait()
         await group_reflector(session, Shelf(self._inbox.knows), self._metrics).run()
 
-    async def _find_credentials(self) -> Credentials:
-        """Raises NodewallError for another node's name: its table would be in force here, and our report refused."""
-        found = credentials.find(self._options.kubeconfig, environ=self._environ)
-        node = credentials.bound_node(found.token.read())
-        if node and node != self._options.node:
-            raise NodewallError(
-                f"--node is {self._options.node}, and our token is bound to node {node}: nothing is applied; "
-                "take the name from spec.nodeName, as the manifest does"
-            )
-        return found
-
     def _seen(self, sighting: Sighting) -> None:
         self._reporter.remember(sighting.uid, sighting.source)
         self._programming.saw(sighting.uid, sighting.generation, sighting.source)
-
-    async def _patch(self, status: Status) -> None:
-        target = Target(NODE_RULE_SETS, self._options.node, subresource="status")
-        if self._session is None:
-            raise UnreachableError(Call("patch", str(target)), "there is no connection yet")
-        await self._session.merge_patch(target, {"status": status}, FIELD_MANAGER)
 
     # --- what it shows ------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from typing import Any, Self
 import msgspec
 import nftables
 
-from nodewall.agent import elements
+from nodewall.agent import admittance, elements
 from nodewall.agent.netlink import (
     ACK,
     NETLINK_NETFILTER,
@@ -236,6 +236,8 @@ class Kernel:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
     def _open(self) -> None:
+        if obstacle := admittance.obstacle():
+            raise KernelUnavailableError(obstacle)
         try:
             self._library = nftables.Nftables()
         except OSError as error:

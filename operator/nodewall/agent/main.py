@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nodewall import __version__
-from nodewall.agent import flowlog_socket, options
-from nodewall.agent.assembly import Agent, insist
+from nodewall.agent import flowlog_socket, options, shut
+from nodewall.agent.assembly import Agent
 from nodewall.agent.kernel import TABLE, Kernel, KernelError
 from nodewall.agent.options import Options
 from nodewall.agent.saved import Saved
@@ -93,7 +93,7 @@ async def _until_signal(chosen: Options, environ: Mapping[str, str]) -> None:
 async def _run(chosen: Options, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
     log.info("starting", extra={"fields": {"version": __version__, "node": chosen.node}})
-    kernel = await insist(Kernel.open, "nothing can be enforced", clock)
+    kernel = await shut.enter(chosen, environ, clock)
     try:
         await Agent(chosen, environ, kernel, clock).run()
     finally:
