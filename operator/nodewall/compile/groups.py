@@ -23,6 +23,9 @@ from nodewall.model.policy import (
 GroupKey = PodPeer | ServiceAccountPeer | ServicePeer | NodePeer
 """An address group; a ``PodPeer`` among them never says sameNamespace (see ``in_namespace``)."""
 
+LONGEST_DESCRIPTION = 250
+"""Characters. A selector may have a megabyte of values, and no rule set is to be full of what decides nothing."""
+
 PodSet = PodPeer | ServiceAccountPeer
 ANY_POD = PodPeer(EVERYTHING)
 
@@ -71,6 +74,10 @@ def ports_in_namespace(key: PortGroupKey, namespace: str) -> PortGroupKey:
 
 def describe(key: GroupKey) -> str:
     """For the reader of a rule set; nothing is decided by it."""
+    return _short(_in_words(key))
+
+
+def _in_words(key: GroupKey) -> str:
     match key:
         case ServiceAccountPeer():
             return f"pods of service account {key.namespace}/{key.name}"
@@ -88,4 +95,8 @@ def describe_ports(key: PortGroupKey) -> str:
     if isinstance(key, ServicePorts):
         return f"ports of service {key.service.namespace}/{key.service.name}"
     protocol = f"/{key.port.protocol}" if key.port.protocol else ""
-    return f"port {key.port.name}{protocol} of {describe(key.pods)}"
+    return _short(f"port {key.port.name}{protocol} of {describe(key.pods)}")
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= LONGEST_DESCRIPTION else f"{words[: LONGEST_DESCRIPTION - 3]}..."
