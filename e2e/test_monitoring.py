@@ -30,11 +30,25 @@ def of(name: str, labels: str, values: str) -> list[dict[str, str]]:
     return [{"series": f"{name}{{{labels}}}", "values": values}]
 
 
-def slow(values: str) -> list[dict[str, str]]:
-    """Changes that all take between 5 and 10 seconds, or not one of them."""
-    name = "nodewall_agent_programming_seconds_bucket"
-    bounds = (("5", values), ("10", GROWS), ("+Inf", GROWS))
-    return [each for bound, counts in bounds for each in of(name, f'{AGENT}, le="{bound}"', counts)]
+def slow(name: str, labels: str, values: str, bounds: tuple[str, str]) -> list[dict[str, str]]:
+    """What all takes between these seconds; with values that grow: none of it."""
+    buckets = ((bounds[0], values), (bounds[1], GROWS), ("+Inf", GROWS))
+    return [each for bound, counts in buckets for each in of(f"{name}_bucket", f'{labels}, le="{bound}"', counts)]
+
+
+def late(half: str, labels: str, values: str) -> list[dict[str, str]]:
+    """Turns of the event loop that all come so late."""
+    return slow(f"nodewall_{half}_loop_lag_seconds", labels, values, ("1", "2.5"))
+
+
+def changes(values: str) -> list[dict[str, str]]:
+    return slow("nodewall_agent_programming_seconds", AGENT, values, ("5", "10"))
+
+
+def strained(hands: int, writes: str) -> list[dict[str, str]]:
+    return of("nodewall_controller_write_hands", CONTROLLER, f"{hands}x60") + of(
+        "nodewall_controller_publishes_total", f'{CONTROLLER}, outcome="done"', writes
+    )
 
 
 FIRES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
@@ -59,12 +73,18 @@ FIRES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
         of("nodewall_agent_drift_repairs_total", AGENT, STANDS),
         'node="n1"',
     ),
-    "NodewallSlow": (slow("0x60"), slow(GROWS), ""),
+    "NodewallSlow": (changes("0x60"), changes(GROWS), ""),
     "NodewallAgentCutOff": (
         of("nodewall_agent_watch_restarts_total", f'{AGENT}, cause="failed"', GROWS),
         of("nodewall_agent_watch_restarts_total", f'{AGENT}, cause="closed"', GROWS),
         'node="n1"',
     ),
+    "NodewallReportsFail": (
+        of("nodewall_agent_reports_total", f'{AGENT}, outcome="failed"', GROWS),
+        of("nodewall_agent_reports_total", f'{AGENT}, outcome="done"', GROWS),
+        'node="n1"',
+    ),
+    "NodewallAgentStarved": (late("agent", AGENT, "0x60"), late("agent", AGENT, GROWS), 'node="n1"'),
     "NodewallRecordsLost": (
         of("nodewall_agent_log_records_lost_total", f'{AGENT}, loss="kernel"', GROWS),
         of("nodewall_agent_log_records_lost_total", f'{AGENT}, loss="kernel"', STANDS),
@@ -85,6 +105,11 @@ FIRES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
         of("nodewall_controller_synced", CONTROLLER, "1x60"),
         CONTROLLER,
     ),
+    "NodewallControllerCutOff": (
+        of("nodewall_controller_watch_restarts_total", f'{CONTROLLER}, resource="pods", cause="failed"', GROWS),
+        of("nodewall_controller_watch_restarts_total", f'{CONTROLLER}, resource="pods", cause="silent"', GROWS),
+        'node="n1", resource="pods"',
+    ),
     "NodewallPublishFails": (
         of("nodewall_controller_publishes_total", f'{CONTROLLER}, outcome="failed"', GROWS),
         of("nodewall_controller_publishes_total", f'{CONTROLLER}, outcome="done"', GROWS),
@@ -94,6 +119,17 @@ FIRES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
         of("nodewall_controller_dirty_nodes", CONTROLLER, "5x60"),
         of("nodewall_controller_dirty_nodes", CONTROLLER, "5 0 5 0 5 0 5 0 " * 8),
         CONTROLLER,
+    ),
+    "NodewallControllerStarved": (
+        late("controller", CONTROLLER, "0x60"),
+        late("controller", CONTROLLER, GROWS),
+        'node="n1"',
+    ),
+    "NodewallApiServerStrains": (strained(2, "0+10x60"), strained(2, STANDS), CONTROLLER),
+    "NodewallRuleSetsEdited": (
+        of("nodewall_controller_repairs_total", CONTROLLER, GROWS),
+        of("nodewall_controller_repairs_total", CONTROLLER, STANDS),
+        "",
     ),
     "NodewallRuleSetTooLarge": (
         of("nodewall_controller_oversized_rule_sets", CONTROLLER, "1x60"),
@@ -110,14 +146,27 @@ FIRES: dict[str, tuple[list[dict[str, str]], list[dict[str, str]], str]] = {
         of("nodewall_controller_objects_set_aside", CONTROLLER, "0x60"),
         "",
     ),
+    "NodewallEventsLost": (
+        of("nodewall_controller_events_total", f'{CONTROLLER}, outcome="failed"', GROWS),
+        of("nodewall_controller_events_total", f'{CONTROLLER}, outcome="done"', GROWS),
+        "",
+    ),
 }
 """Alert -> series on which it fires within the hour, on which it does not, and the labels that it has then."""
 
-SILENT_TOO = {
-    "NodewallNobodyLeads": [],  # nobody answers at all: nor does anybody lead
-    "NodewallCompilerFails": of("nodewall_controller_held_rule_sets", CONTROLLER, "1x60"),
-}
+FIRES_TOO: list[tuple[str, list[dict[str, str]]]] = [
+    ("NodewallNobodyLeads", []),  # nobody answers at all: nor does anybody lead
+    ("NodewallCompilerFails", of("nodewall_controller_held_rule_sets", CONTROLLER, "1x60")),
+    ("NodewallCompilerFails", of("nodewall_controller_compiler_failures_total", CONTROLLER, GROWS)),
+    ("NodewallEventsLost", of("nodewall_controller_events_dropped_total", CONTROLLER, GROWS)),
+]
 """Other series on which they fire."""
+
+QUIET_TOO: list[tuple[str, list[dict[str, str]]]] = [
+    ("NodewallApiServerStrains", strained(16, "0+10x60")),
+    ("NodewallCompilerFails", of("nodewall_controller_compiler_failures_total", CONTROLLER, STANDS)),
+]
+"""Other series on which they do not."""
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +197,7 @@ def test_every_alert_fires_when_it_should_and_only_then(promtool: Any) -> None:
     tests = list(cases())
     said = promtool("test", "rules", "tests.yaml", alerts={"groups": GROUPS}, tests=suite(tests))
     assert "SUCCESS" in said
-    assert len(tests) == 2 * len(RULES) + len(SILENT_TOO)
+    assert len(tests) == 2 * len(RULES) + len(FIRES_TOO) + len(QUIET_TOO)
 
 
 def suite(tests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -159,8 +208,10 @@ def cases() -> Iterator[dict[str, Any]]:
     for name, (loud, quiet, labels) in FIRES.items():
         yield case(name, loud, labels)
         yield case(name, quiet, None)
-    for name, series in SILENT_TOO.items():
+    for name, series in FIRES_TOO:
         yield case(name, series, "")
+    for name, series in QUIET_TOO:
+        yield case(name, series, None)
 
 
 def case(name: str, series: list[dict[str, str]], labels: str | None) -> dict[str, Any]:

@@ -79,6 +79,33 @@ def test_what_is_not_declared_would_be_found() -> None:
     assert declared("nodewall_agent_rules_count") is None
 
 
+NO_TROUBLE = {
+    "nodewall_agent_addresses": "how much there is",
+    "nodewall_agent_apply_seconds": "a part of nodewall_agent_programming_seconds",
+    "nodewall_agent_elements": "how much there is",
+    "nodewall_agent_last_apply_timestamp_seconds": "long ago is well where nothing changes",
+    "nodewall_agent_log_records_suppressed_total": "a rate that was set is kept",
+    "nodewall_agent_log_records_total": "what policies do",
+    "nodewall_agent_pods": "how much there is",
+    "nodewall_agent_policies": "how much there is",
+    "nodewall_agent_rules": "how much there is",
+    "nodewall_controller_compile_seconds": "a part of nodewall_agent_programming_seconds",
+    "nodewall_controller_last_publish_timestamp_seconds": "long ago is well where nothing changes",
+    "nodewall_controller_objects": "how much there is",
+    "nodewall_controller_publish_delay_seconds": "a part of nodewall_agent_programming_seconds",
+    "nodewall_controller_removals_total": "nodes go",
+}
+"""Metrics that no alert asks for, and why: none of them tells of trouble by itself."""
+
+
+def test_every_metric_that_tells_of_trouble_has_an_alert() -> None:
+    asked = {
+        declared(name) for group in ALERTS["groups"] for rule in group["rules"] for name, _ in series(rule["expr"])
+    }
+    silent = {metric.name for metric in (*AGENT, *CONTROLLER) if metric not in asked}
+    assert silent == set(NO_TROUBLE)
+
+
 def test_both_forms_of_the_alerts_are_the_same() -> None:
     monitor, rules = yaml.safe_load_all((FOLDER / "operator.yaml").read_text())
     assert rules["spec"]["groups"] == ALERTS["groups"]
