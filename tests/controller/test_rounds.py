@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nodewall.controller.progress import Progress
 from nodewall.controller.reporting import Obstacles, Reporting, Survey
+from nodewall.controller.status import PolicyStatus
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.errors import ApiError, Call, NotFoundError, UnreachableError
 from nodewall.model.cluster import Node, Pod
@@ -100,6 +101,23 @@ async def test_a_conflict_is_an_event_once() -> None:
         here.pod("p2")
         await until("told again", lambda: here.api.pods("b") == [1, 2])
         assert [(each.subject.name, each.reason) for each in here.notices] == [("b", "PolicyConflicted")]
+
+
+async def test_another_status_is_no_reason_to_compare_all_anew() -> None:
+    """A thousand policies of equal priority would be compared a thousand times, and nobody's change be written."""
+    here = Stage()
+    here.pod("p1")
+    here.policy("a")
+    here.policy("b")
+    stored = here.store.policies[PolicyRef(Kind.CLUSTER_EXTENDED, "", "b")]
+    rivals = here.survey.facts(stored).rivals
+    assert [each.name for each in rivals] == ["a"]
+    here.survey.saw_policy(stored.ref, replace(stored, status=PolicyStatus(generation=1)), 1)
+    assert here.survey.facts(stored).rivals is rivals
+    here.survey.saw_policy(stored.ref, None, 2)
+    here.policy("b")
+    assert here.survey.facts(stored).rivals == rivals
+    assert here.survey.facts(stored).rivals is not rivals
 
 
 async def test_a_failed_write_is_tried_again() -> None:

@@ -43,7 +43,9 @@ CONFLICT_SECONDS = 30.0
 """How long a conflict may go unnoticed, or be reported in vain, because pods came or went."""
 MANAGER = "nodewall-controller-status"
 
-Place = tuple[Tier, int]
+Place = tuple[Tier, int, str]
+"""Policies of one tier, priority and namespace are ordered by name alone."""
+
 Wall = Callable[[], str]
 """Now, as RFC 3339 text."""
 
@@ -82,7 +84,6 @@ class Survey:
 
     def saw_policy(self, ref: PolicyRef, stored: StoredPolicy | None, batch: int) -> None:
         """A policy was made, changed or deleted; ``batch`` is the one that brings this to the compiler."""
-        self._unplace(ref)
         if stored is None:
             self._since.pop(ref, None)
         elif self._since.get(ref, ())[:2] != (stored.uid, stored.generation):
@@ -91,11 +92,9 @@ class Survey:
         if ref.kind is Kind.NETWORK_POLICY:
             return
         assert policy is None or isinstance(policy, TierPolicy)  # noqa: S101 - by its kind; for the type checker
-        self._selections.policy(ref, policy)
-        if policy is not None:
-            self._place_of[ref] = place = (policy.tier, policy.priority)
-            self._places[place][ref] = policy
-            self._conflicts.pop(place, None)
+        if policy is None or policy != self._placed(ref):  # another status says nothing new, and costs a count of pods
+            self._selections.policy(ref, policy)
+            self._put(ref, policy)
 
     def saw_pod(self, old: Pod | None, new: Pod | None) -> None:
         """A pod came, changed or went."""
@@ -138,14 +137,21 @@ class Survey:
             self._conflicts[place] = (now + CONFLICT_SECONDS, found)
         return found.get(ref, ())
 
-    def _unplace(self, ref: PolicyRef) -> None:
-        place = self._place_of.pop(ref, None)
-        if place is None:
-            return
-        self._conflicts.pop(place, None)
-        self._places[place].pop(ref, None)
-        if not self._places[place]:
-            del self._places[place]
+    def _placed(self, ref: PolicyRef) -> TierPolicy | None:
+        place = self._place_of.get(ref)
+        return None if place is None else self._places[place][ref]
+
+    def _put(self, ref: PolicyRef, policy: TierPolicy | None) -> None:
+        before = self._place_of.get(ref)
+        if before is not None:
+            self._conflicts.pop(before, None)
+            del self._places[before][ref], self._place_of[ref]
+            if not self._places[before]:
+                del self._places[before]
+        if policy is not None:
+            self._place_of[ref] = place = (policy.tier, policy.priority, policy.namespace)
+            self._places[place][ref] = policy
+            self._conflicts.pop(place, None)
 
 
 class Reporting:

@@ -7,7 +7,6 @@ policies of the pod's namespace and cluster-wide ones are asked about it.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import combinations
 
 from nodewall.compile.node import selects
 from nodewall.compile.selectors import namespace_labels
@@ -17,6 +16,9 @@ from nodewall.model.labels import Labels
 from nodewall.model.policy import Direction, Mode, PolicyRef, TierPolicy, evaluation_order
 
 _NO_LABELS = Labels()
+
+MOST_RIVALS = 10
+"""Of one policy, of whom anybody is told: a thousand of equal priority are half a million pairs."""
 
 
 class Selections:
@@ -98,34 +100,44 @@ def _about(pod: Pod, store: Store) -> Callable[[TierPolicy], bool]:
 
 
 def conflicts(policies: Collection[TierPolicy], store: Store) -> dict[PolicyRef, tuple[PolicyRef, ...]]:
-    """Among policies of one tier and priority: who is judged after whom about the same pod in the same direction."""
+    """Among policies of one tier and priority: who is judged after whom about the same pod in the same direction. Of
+    whom there are more than ``MOST_RIVALS``, the first of some pod.
+    """
     found: defaultdict[PolicyRef, set[PolicyRef]] = defaultdict(set)
-    open_pairs = {pair for pair in combinations(sorted(policies, key=evaluation_order), 2) if _collide(*pair)}
-    for pod in _kinds_of_pods(open_pairs, store):
+    local = _by_namespace(each for each in sorted(policies, key=evaluation_order) if each.mode is Mode.ENFORCE)
+    for pod in _kinds_of_pods([each for some in local.values() for each in some], store):
         about = _about(pod, store)
-        hit = {pair for pair in open_pairs if about(pair[0]) and about(pair[1])}
-        for first, second in hit:
-            found[second.ref].add(first.ref)
-        open_pairs -= hit
-        if not open_pairs:
-            break
-    return {ref: tuple(sorted(rivals)) for ref, rivals in found.items()}
+        judging = [each for each in _meeting(local, pod.namespace) if about(each)]
+        for direction in Direction:
+            before: list[PolicyRef] = []
+            for each in judging:
+                if not each.rules(direction):
+                    continue
+                if before and len(found[each.ref]) < MOST_RIVALS:
+                    found[each.ref].update(before)
+                if len(before) < MOST_RIVALS:
+                    before.append(each.ref)
+    return {ref: tuple(sorted(rivals)[:MOST_RIVALS]) for ref, rivals in found.items()}
 
 
-def _collide(first: TierPolicy, second: TierPolicy) -> bool:
-    """Whether they could stand in each other's way, if they were about the same pod."""
-    if first.namespace != second.namespace and first.namespace and second.namespace:
-        return False
-    return first.mode is second.mode is Mode.ENFORCE and any(
-        first.rules(direction) and second.rules(direction) for direction in Direction
-    )
+def _by_namespace(policies: Iterable[TierPolicy]) -> dict[str, list[TierPolicy]]:
+    found: defaultdict[str, list[TierPolicy]] = defaultdict(list)
+    for each in policies:
+        found[each.namespace].append(each)
+    return dict(found)
 
 
-def _kinds_of_pods(pairs: Iterable[tuple[TierPolicy, TierPolicy]], store: Store) -> Iterator[Pod]:
-    """One pod of each kind that these policies could tell apart."""
-    policies = {policy for pair in pairs for policy in pair}
+def _meeting(local: Mapping[str, list[TierPolicy]], namespace: str) -> Iterator[TierPolicy]:
+    """Those that may be about pods of a namespace, in order: all of a tier have a namespace, or none has."""
+    yield from local.get("", ())
+    yield from local.get(namespace, ())
+
+
+def _kinds_of_pods(policies: Collection[TierPolicy], store: Store) -> Iterator[Pod]:
+    """One pod of each kind that these policies could tell apart, where two of them may meet."""
     by_node = any(policy.nodes is not None for policy in policies)
-    namespaces = {policy.namespace for policy in policies}
-    for namespace in store.namespaces_with_pods() if "" in namespaces else sorted(namespaces):
+    number = Counter(policy.namespace for policy in policies)
+    here = (name for name in sorted(number) if number[name] + number[""] > 1)
+    for namespace in store.namespaces_with_pods() if number[""] else here:
         pods = filter(counts, store.pods_of(namespace))
         yield from {(pod.labels, pod.node if by_node else ""): pod for pod in pods}.values()
