@@ -81,11 +81,11 @@ def test_a_changed_rule_is_its_chain(size: int) -> None:
     assert _words(found) == [*chains, ("flush", "chain", "in6_web"), *[("add", "rule", "in6_web")] * 2]
 
 
-def test_a_bump_of_the_generation_is_the_two_base_chains() -> None:
+def test_a_bump_of_the_generation_is_the_base_chains() -> None:
     old, new = (render(_ruleset(1000), Settings(strict=Strict(generation))) for generation in (1, 2))
     found = diff(old, new)
     assert found is not None
-    assert {name for _, _, name in _words(found)} == {"forward", "input"}
+    assert {name for _, _, name in _words(found)} == {"forward", "forward6", "input", "input6"}
 
 
 def test_a_cidr_list_is_swapped_by_name() -> None:
@@ -146,4 +146,4 @@ def test_the_scope_of_the_guard_may_change_alone() -> None:
     new = render(changed(EVERYTHING, pod_cidrs=(ip_network("10.0.3.0/24"),)), SETTINGS["guarded"])
     found = diff(old, new)
     assert found is not None
-    assert {name for _, _, name in _words(found)} == {"forward", "input"}
+    assert {name for _, _, name in _words(found)} == {"forward", "forward6", "input", "input6"}

@@ -7,6 +7,7 @@ from nodewall.model.ruleset import Endpoint, Match, NodeRuleSet, Rule, RuleClass
 from nodewall.render import Settings, Table, render, replace
 from tests.render.rulesets import EVERYTHING, IDLE4, SETTINGS, WEB4, WEB6, block, tcp
 
+BASES = {"forward", "forward6", "input", "input6", "spoofed"}
 WEB = Endpoint("a", "b", (WEB4, WEB6), "c")
 
 
@@ -77,7 +78,7 @@ def test_overlapping_blocks_are_one_disjoint_set() -> None:
 
 def test_a_class_has_chains_in_the_families_of_its_pods() -> None:
     only4 = _judging(Match(any_peer=True, any_port=True), Endpoint("a", "b", (IDLE4,), "c"))
-    assert {chain.name for chain in only4.chains} == {"forward", "input", "spoofed", "in4_c"}
+    assert {chain.name for chain in only4.chains} == {*BASES, "in4_c"}
 
 
 def test_a_class_without_local_pods_is_not_drawn() -> None:

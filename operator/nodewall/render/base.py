@@ -4,8 +4,9 @@ Both hang just before ``filter`` and let pass what nothing decides, so that othe
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import NodeRuleSet
@@ -63,33 +64,50 @@ LINK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
 
 def draw(ruleset: NodeRuleSet, draft: Draft, *, closes_node: bool = False) -> None:
     """``closes_node``: some pod's rules deny it something of its own node."""
-    before = tuple(_before(draft))
-    sources = tuple(_unlisted("saddr", ruleset, draft))
-    destinations = tuple(_unlisted("daddr", ruleset, draft))
-    judged = (*_dispatches("egress", "saddr"), *_dispatches("ingress", "daddr"))
-    stamps = tuple(_stamp(draft))
-    between = tuple(_link_local(draft, ("saddr", "daddr")))
-    forward = (*before, *between, *sources, *destinations, *judged, *stamps)
-    draft.chain(Chain("forward", forward, Hook("forward", PRIORITY)))
+    between = _link_local(draft, ("saddr", "daddr"))
+    to_node = _link_local(draft, ("saddr",)) if closes_node else ()
+    _hang("forward", between, partial(_forwarded, ruleset, draft), draft)
+    _hang("input", to_node, partial(_arriving, ruleset, draft), draft)
+
+
+def _hang(
+    hook: str, link_local: Iterable[table.Rule], judged: Callable[[int], Iterable[table.Rule]], draft: Draft
+) -> None:
+    """A base chain, which IPv6 leaves for one of its own: no packet passes the rules of the other family."""
+    six = draft.chain(Chain(f"{hook}6", (*_neighbours(), *link_local, *judged(6), *_stamp(draft, 6))))
+    rules = (
+        *_spoofed(draft),
+        *_established(draft.settings.strict),
+        rule(Is(Meta("nfproto"), "ipv6"), Goto(six)),
+        *judged(4),
+        *_stamp(draft, 4),
+    )
+    draft.chain(Chain(hook, rules, Hook(hook, PRIORITY)))
+
+
+def _forwarded(ruleset: NodeRuleSet, draft: Draft, family: int) -> Iterator[table.Rule]:
+    yield from _unlisted("saddr", family, ruleset, draft)
+    yield from _unlisted("daddr", family, ruleset, draft)
+    yield _dispatch("egress", "saddr", family)
+    yield _dispatch("ingress", "daddr", family)
+
+
+def _arriving(ruleset: NodeRuleSet, draft: Draft, family: int) -> Iterator[table.Rule]:
     # The node talks to itself over lo, with addresses that may lie in the guard's scope.
-    arriving = tuple(replace(rule, statements=(NOT_LOOPBACK, *rule.statements)) for rule in sources)
-    to_node = tuple(_link_local(draft, ("saddr",))) if closes_node else ()
-    judged = (*arriving, *_dispatches("host", "saddr"))
-    draft.chain(Chain("input", (*before, *to_node, *judged, *stamps), Hook("input", PRIORITY)))
+    for one in _unlisted("saddr", family, ruleset, draft):
+        yield replace(one, statements=(NOT_LOOPBACK, *one.statements))
+    yield _dispatch("host", "saddr", family)
 
 
-def _before(draft: Draft) -> Iterator[table.Rule]:
-    yield from _spoofed(draft)
-    yield from _established(draft.settings.strict)
+def _neighbours() -> Iterator[table.Rule]:
     yield rule(Is(Payload("icmpv6", "type"), OneOf(NEIGHBOUR_DISCOVERY)), Is(Payload("ip6", "hoplimit"), 255), ACCEPT)
     yield rule(
         Is(Payload("icmpv6", "type"), OneOf(MULTICAST_LISTENER)), Is(Payload("ip6", "saddr"), LINK_LOCAL), ACCEPT
     )
 
 
-def _dispatches(map_prefix: str, end: str) -> Iterator[table.Rule]:
-    for family in (4, 6):
-        yield rule(Dispatch(Payload(IP[family], end), f"{map_prefix}{family}"))
+def _dispatch(map_prefix: str, end: str, family: int) -> table.Rule:
+    return rule(Dispatch(Payload(IP[family], end), f"{map_prefix}{family}"))
 
 
 # --- spoofed sources (semantics 59) -----------------------------------------------------------------------------------
@@ -157,38 +175,36 @@ def _established(strict: Strict | None) -> Iterator[table.Rule]:
     yield rule(live, Is(Ct("direction"), "reply"), ACCEPT)
 
 
-def _stamp(draft: Draft) -> Iterator[table.Rule]:
+def _stamp(draft: Draft, family: int) -> Iterator[table.Rule]:
     """A pod's connection that got here was accepted in both directions; connections that are no pod's keep their
     mark.
     """
     strict = draft.settings.strict
     if strict is None:
         return
-    for family in (4, 6):
-        for end in ("saddr", "daddr"):
-            local = Is(Payload(IP[family], end), SetRef(f"local{family}"))
-            yield rule(local, SetMark(strict.mask, strict.value))
+    for end in ("saddr", "daddr"):
+        local = Is(Payload(IP[family], end), SetRef(f"local{family}"))
+        yield rule(local, SetMark(strict.mask, strict.value))
 
 
 # --- the new-pod guard ------------------------------------------------------------------------------------------------
 
 
-def _unlisted(end: str, ruleset: NodeRuleSet, draft: Draft) -> Iterator[table.Rule]:
+def _unlisted(end: str, family: int, ruleset: NodeRuleSet, draft: Draft) -> Iterator[table.Rule]:
     """A jump to the guard's chain where ``end`` is a local pod's address that the rule set does not list."""
     guard = draft.settings.guard
     if guard is None or guard.policy is NewPodPolicy.ALLOW:
         return
     networks = guard.networks if guard.networks or guard.links else ruleset.pod_cidrs
-    for family in (4, 6):
-        address = Payload(IP[family], end)
-        unlisted = Is(address, SetRef(f"local{family}"), negated=True)
-        verdict = Jump(_guard_chain(guard, draft))
-        spans = network_spans(networks, family)
-        if spans:
-            yield rule(Is(address, draft.within(spans, family)), unlisted, verdict)
-        if guard.links:
-            link = Is(Meta(LINK_OF[end]), _links("guardlinks", guard.links, draft))
-            yield rule(link, *_of_consequence(end, family), unlisted, verdict)
+    address = Payload(IP[family], end)
+    unlisted = Is(address, SetRef(f"local{family}"), negated=True)
+    verdict = Jump(_guard_chain(guard, draft))
+    spans = network_spans(networks, family)
+    if spans:
+        yield rule(Is(address, draft.within(spans, family)), unlisted, verdict)
+    if guard.links:
+        link = Is(Meta(LINK_OF[end]), _links("guardlinks", guard.links, draft))
+        yield rule(link, *_of_consequence(end, family), unlisted, verdict)
 
 
 def _guard_chain(guard: Guard, draft: Draft) -> str:
