@@ -55,9 +55,9 @@ class Fragment:
     sets: tuple[Set, ...]
     groups: tuple[GroupKey, ...]
     port_groups: tuple[GroupKey, ...]
-    refs: tuple[tuple[str, RuleRef | None], ...]
-    folds: tuple[Fold, ...] = ()
-    sizes: tuple[tuple[GroupKey, int], ...] = ()
+    refs: Mapping[str, RuleRef | None]
+    folds: tuple[Fold, ...]
+    sizes: Mapping[GroupKey, int]
 
 
 class Draft:
@@ -88,9 +88,9 @@ class Draft:
             tuple(self._sets.values()),
             tuple(self._groups),
             tuple(self._port_groups),
-            tuple(self._refs.items()),
+            self._refs,
             tuple(self._folds),
-            tuple(self._sizes.items()),
+            self._sizes,
         )
 
     # --- chains and counters ------------------------------------------------------------------------------------------

@@ -1,27 +1,32 @@
 """NodeRuleSet to table. docs/nftables-layout.md says why each hook, priority and set is as it is.
 
-What cost goes by is what changed: a class or a group that is as it was in the table before keeps what was drawn for it.
+What cost goes by is what changed. A table remembers what it was drawn from (``drawn.Drawn``). The next one looks for
+what is not the very same object any more, draws what depends on it, and takes over the rest. The first table follows
+an empty one in the same way, so there is one way to draw.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import TypeVar, cast
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
 
+from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
-from nodewall.model.policy import Action, Direction, Tier
-from nodewall.model.ruleset import AddressGroup, Endpoint, NodeRuleSet, PortGroup, RuleClass
+from nodewall.model.policy import Direction, Tier
+from nodewall.model.ruleset import Endpoint, NodeRuleSet, RuleClass
 from nodewall.render import base, names
 from nodewall.render.classes import draw_class
-from nodewall.render.draft import Draft, Fold, Fragment, GroupKey, add, group_set, port_group_set
-from nodewall.render.expressions import Jump, Tuple
-from nodewall.render.folding import fold_map
-from nodewall.render.members import address_set, check_addresses, of_family, port_set
+from nodewall.render.draft import Draft, Fragment, GroupKey
+from nodewall.render.drawn import Base, Drawn, Part, PartKey
+from nodewall.render.expressions import Jump
+from nodewall.render.groups import GroupSets
+from nodewall.render.members import address_set, port_set
+from nodewall.render.pods import FAMILIES, Pods, class_of
+from nodewall.render.reuse import spliced, updated
 from nodewall.render.settings import Settings
-from nodewall.render.table import ADDRESS_TYPE, Chain, Set, Table, VerdictMap
-
-FAMILIES = (4, 6)
-Group = TypeVar("Group", AddressGroup, PortGroup)
+from nodewall.render.table import ADDRESS_TYPE, Element, Table, VerdictMap
+from nodewall.render.union import Change, united
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +43,19 @@ INGRESS = Entry("ingress", "in", Direction.INGRESS)
 HOST = Entry("host", "host", Direction.EGRESS)
 """Explicit egress rules towards the own node, on the input hook."""
 
+WAYS = tuple((entry, family) for family in FAMILIES for entry in (EGRESS, INGRESS, HOST))
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a table was drawn from, for the next one: classes by entry chain, groups by set, folds by map."""
-
-    settings: Settings = field(default_factory=Settings)
-    classes: Mapping[str, tuple[RuleClass, Fragment]] = field(default_factory=dict)
-    groups: Mapping[str, tuple[AddressGroup | PortGroup, Set]] = field(default_factory=dict)
-    folds: Mapping[str, tuple[Fold, tuple[Set, ...], VerdictMap]] = field(default_factory=dict)
+_NAMES = 1 << 12
+"""Names of chains kept: those of more classes than a node has."""
 
 
 def render(ruleset: NodeRuleSet, settings: Settings | None = None, previous: Table | None = None) -> Table:
     """The whole table for a rule set. Equal input gives an equal table, whatever the ``previous`` one: that only
     saves work.
 
-    Raises BadInputError when the rule set names a class or a group that it does not hold, gives one address to two
-    pods, or holds anything but addresses where addresses belong: an agent then keeps the last good table.
+    Raises BadInputError when the rule set names a class or a group that it does not hold, holds two of one name, gives
+    one address to two pods, or has anything but addresses where addresses belong: an agent then keeps the last good
+    table.
     """
     before = previous.drawn if previous is not None and isinstance(previous.drawn, Drawn) else Drawn()
     return _Rendering(ruleset, settings or Settings(), before).table()
@@ -65,130 +66,115 @@ class _Rendering:
 
     def __init__(self, ruleset: NodeRuleSet, settings: Settings, before: Drawn) -> None:
         self._ruleset, self._settings, self._before = ruleset, settings, before
-        self._refs = {ref.id: ref for ref in ruleset.rules}
-        self._classes = {one.name: one for one in ruleset.classes}
-        self._address_groups = {group.name: group for group in ruleset.groups}
-        self._port_groups = {group.name: group for group in ruleset.port_groups}
-        self._drawn: dict[str, tuple[RuleClass, Fragment]] = {}
-        self._groups: dict[str, tuple[AddressGroup | PortGroup, Set]] = {}
-        self._folds: dict[str, tuple[Fold, tuple[Set, ...], VerdictMap]] = {}
-        self._maps: list[VerdictMap] = []
-        self._sets: dict[str, Set] = {}
+        self._classes, self._other_classes = before.classes.follow(ruleset.classes)
+        self._refs, self._other_refs = before.refs.follow(ruleset.rules)
+        drawn = before.groups.things, before.sized.things
+        self._groups = GroupSets(before.address_groups, ruleset.groups, drawn, address_set)
+        self._ports = GroupSets(before.port_groups, ruleset.port_groups, (before.ports.things,), port_set)
+        self._followed = {family: before.pods[family].follow(ruleset.endpoints) for family in FAMILIES}
+        self._others: dict[PartKey, Part | None] = {}
+        """The parts that are not what they were; None: no longer there."""
 
     def table(self) -> Table:
-        for family in FAMILIES:
-            owners = _owners(self._ruleset, family)
-            self._local(owners, family)
-            for entry in (EGRESS, INGRESS, HOST):
-                self._maps.append(self._dispatch(entry, owners, family))
-        draft = Draft(self._settings, self._refs)
-        base.draw(self._ruleset, draft, closes_node=self._closes_node())
-        return self._assembled([draft.fragment(), *(fragment for _, fragment in self._drawn.values())])
+        self._judge()
+        parts = updated(self._before.parts, self._others)
+        own = self._base(parts)
+        drawn = replace(
+            self._before,
+            settings=self._settings,
+            classes=self._classes,
+            refs=self._refs,
+            address_groups=self._groups.index,
+            port_groups=self._ports.index,
+            pods={family: pods for family, (pods, _) in self._followed.items()},
+            base=own,
+            parts=parts,
+            dispatches=dict(self._dispatch(entry, family, parts) for entry, family in WAYS),
+        )
+        drawn = united(self._before, drawn, Change(*self._fragments(own), self._groups, self._ports))
+        return replace(drawn.table, drawn=drawn)
 
-    def _closes_node(self) -> bool:
-        """Whether a rule denies some pod anything of its own node."""
-        hosts = (judged for name, (judged, _) in self._drawn.items() if name.startswith(HOST.chain))
-        return any(rule.action is Action.DENY for judged in hosts for rule in judged.rules)
+    def _fragments(self, own: Base) -> tuple[list[Fragment], list[Fragment]]:
+        """(those that are not in the table any more, those that are new)."""
+        before = self._before
+        gone = [before.parts[key].fragment for key in self._others if key in before.parts]
+        come = [part.fragment for part in self._others.values() if part]
+        if own is before.base:
+            return gone, come
+        return [*gone, *((before.base.fragment,) if before.base else ())], [own.fragment, *come]
 
-    def _local(self, owners: Mapping[str, Endpoint], family: int) -> None:
-        """All local addresses, and the pairs that mean a pod itself: nft cannot compare two fields of a packet."""
-        kind = ADDRESS_TYPE[family]
-        check_addresses(owners, family, "endpoints")
-        own = [of_family(endpoint.addresses, family) for endpoint in self._ruleset.endpoints]
-        pairs = sorted(pair for addresses in own for pair in product(addresses, addresses))
-        add(self._sets, Set(f"local{family}", (kind,), tuple(owners)))
-        add(self._sets, Set(f"self{family}", (kind, kind), tuple(map(Tuple, pairs))))
+    # --- classes ------------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, entry: Entry, owners: Mapping[str, Endpoint], family: int) -> VerdictMap:
-        names_used = sorted({_class_of(endpoint, entry) for endpoint in owners.values()} - {""})
-        jumps = {name: Jump(chain) for name in names_used if (chain := self._class_chain(entry, name, family))}
-        found = ((address, jumps.get(_class_of(endpoint, entry))) for address, endpoint in owners.items())
-        elements = tuple((address, jump) for address, jump in found if jump)
-        return VerdictMap(f"{entry.map}{family}", (ADDRESS_TYPE[family],), elements)
-
-    def _class_chain(self, entry: Entry, name: str, family: int) -> str:
-        """The chain of a class; "" when nothing of it is judged here."""
-        judged = self._class(entry, name)
-        if judged is None:
-            return ""
-        chain = names.name(f"{entry.chain}{family}", name)
-        known = self._before.classes.get(chain)
-        fragment = known[1] if known and self._still_so(judged, *known) else self._draw(chain, judged, family)
-        self._drawn[chain] = (judged, fragment)
-        return chain
+    def _judge(self) -> None:
+        """Find the parts that are not what they were, and draw them."""
+        alike = _of_classes(self._before.settings) == _of_classes(self._settings)
+        for entry, family in WAYS:
+            was = self._before.pods[family].classes[entry.direction]
+            now = self._followed[family][0].classes[entry.direction]
+            for name in was - now:
+                self._put((entry.chain, family, name), None)
+            for name in sorted((now - was) | (now & self._other_classes) if alike else now):
+                self._put((entry.chain, family, name), self._class(entry, name), anew=not alike)
+        resized = {key for key in self._groups.changed() if key in self._before.sized.things}
+        for key, part in self._before.parts.items() if resized or self._other_refs else ():
+            if key not in self._others and self._is_stale(part.fragment, resized):
+                self._put(key, part.judged, anew=True)
 
     def _class(self, entry: Entry, name: str) -> RuleClass | None:
-        found = self._classes.get(name)
+        found = self._classes.by_name.get(name)
         if found is None or found.direction is not entry.direction:
             raise BadInputError(
                 f"no {entry.direction} class is named {name!r}", subject="NodeRuleSet", path="endpoints"
             )
         return host_class(found) if entry is HOST else found
 
-    def _still_so(self, judged: RuleClass, was: RuleClass, fragment: Fragment) -> bool:
-        before, now = self._before.settings, self._settings
-        return (
-            (judged is was or judged == was)
-            and _of_classes(before) == _of_classes(now)
-            and [self._refs.get(rule_id) for rule_id, _ in fragment.refs] == [ref for _, ref in fragment.refs]
-            and all(self._size(*key) == size for key, size in fragment.sizes)
-        )
+    def _put(self, key: PartKey, judged: RuleClass | None, *, anew: bool = False) -> None:
+        """``judged`` None: nothing of the class is judged here."""
+        known = self._before.parts.get(key)
+        if judged is None:
+            self._others |= {key: None} if known else {}
+        elif anew or known is None or known.judged != judged:
+            draft = Draft(self._settings, self._refs.by_name, self._size)
+            draw_class(_chain(key), judged, key[1], draft)
+            self._others[key] = Part(judged, draft.fragment())
 
-    def _draw(self, chain: str, judged: RuleClass, family: int) -> Fragment:
-        draft = Draft(self._settings, self._refs, self._size)
-        draw_class(chain, judged, family, draft)
-        return draft.fragment()
-
-    def _assembled(self, fragments: Iterable[Fragment]) -> Table:
-        fragments = tuple(fragments)
-        chains: dict[str, Chain] = {}
-        for fragment in fragments:
-            for chain in fragment.chains:
-                add(chains, chain)
-            for held in fragment.sets:
-                add(self._sets, held)
-        for name, family in dict.fromkeys(key for fragment in fragments for key in fragment.groups):
-            add(self._sets, self._addresses(name, family))
-        for name, family in dict.fromkeys(key for fragment in fragments for key in fragment.port_groups):
-            add(self._sets, self._ports(name, family))
-        self._maps += [self._fold(fold) for fragment in fragments for fold in fragment.folds]
-        return Table(
-            self._settings.table,
-            tuple(sorted({counter for fragment in fragments for counter in fragment.counters})),
-            tuple(self._sets[name] for name in sorted(self._sets)),
-            tuple(sorted(self._maps, key=lambda held: held.name)),
-            tuple(chains[name] for name in sorted(chains)),
-            Drawn(self._settings, self._drawn, self._groups, self._folds),
-        )
-
-    def _addresses(self, name: str, family: int) -> Set:
-        return self._group(group_set(name, family), self._address_groups.get(name), address_set, (name, family))
-
-    def _ports(self, name: str, family: int) -> Set:
-        return self._group(port_group_set(name, family), self._port_groups.get(name), port_set, (name, family))
-
-    def _group(self, held: str, group: Group | None, draw: Callable[[Group, int], Set], key: GroupKey) -> Set:
-        """The set of a group: drawn before in this table, or in the one before, or now."""
-        if group is None:
-            raise BadInputError(f"no group is named {key[0]!r}", subject="NodeRuleSet", path="classes")
-        was = self._groups.get(held) or self._before.groups.get(held)
-        if was is None or not (was[0] is group or was[0] == group):
-            was = group, draw(group, key[1])
-        self._groups[held] = was
-        return was[1]
+    def _is_stale(self, fragment: Fragment, resized: AbstractSet[GroupKey]) -> bool:
+        """Whether chains would not be drawn as they are: the comments in them, or what of them is folded."""
+        refs, sizes = fragment.refs, fragment.sizes
+        told = any(refs[rule_id] != self._refs.by_name.get(rule_id) for rule_id in refs.keys() & self._other_refs)
+        return told or any(sizes[key] != self._size(*key) for key in sizes.keys() & resized)
 
     def _size(self, name: str, family: int) -> int:
-        return len(self._addresses(name, family).elements)
+        return len(self._groups((name, family)).elements)
 
-    def _fold(self, fold: Fold) -> VerdictMap:
-        groups = sorted({entry.group for entry in fold.entries if entry.group is not None})
-        sets = tuple(self._addresses(group, fold.family) for group in groups)
-        was = self._before.folds.get(fold.name)
-        if was is None or was[0] != fold or any(old is not new for old, new in zip(was[1], sets, strict=True)):
-            members = {group: cast("tuple[str, ...]", held.elements) for group, held in zip(groups, sets, strict=True)}
-            was = fold, sets, fold_map(fold, members)
-        self._folds[fold.name] = was
-        return was[2]
+    # --- the way to them ----------------------------------------------------------------------------------------------
+
+    def _dispatch(self, entry: Entry, family: int, parts: Mapping[PartKey, Part]) -> tuple[str, VerdictMap]:
+        """(name, the map from local addresses to the chains of their classes)."""
+        name = f"{entry.map}{family}"
+        before = self._before.dispatches.get(name) or VerdictMap(name, (ADDRESS_TYPE[family],))
+        pods, moved = self._followed[family]
+        ways = {key[2] for key in self._others if key[:2] == (entry.chain, family)}
+        concerned = {**moved, **(_owned_by(ways, pods, entry) if ways else {})}
+        if not concerned:
+            return name, before
+        elements: dict[str, tuple[Element, Jump] | None] = dict.fromkeys(concerned)
+        for address, owner in concerned.items():
+            key = entry.chain, family, class_of(owner, entry.direction) if owner else ""
+            if key in parts:
+                elements[address] = address, Jump(_chain(key))
+        return name, replace(before, elements=spliced(before.elements, elements, itemgetter(0)))
+
+    def _base(self, parts: Mapping[PartKey, Part]) -> Base:
+        known = self._before.base
+        closes = any(part.denies for key, part in parts.items() if key[0] == HOST.chain)
+        depends = self._settings, self._ruleset.pod_cidrs, closes
+        if known and (known.settings, known.pod_cidrs, known.closes_node) == depends:
+            return known
+        draft = Draft(self._settings, self._refs.by_name)
+        # It sees no more of the rule set than what decides whether it is drawn anew.
+        base.draw(NodeRuleSet(self._ruleset.node, pod_cidrs=self._ruleset.pod_cidrs), draft, closes_node=closes)
+        return Base(*depends, draft.fragment())
 
 
 def host_class(egress: RuleClass) -> RuleClass | None:
@@ -206,14 +192,12 @@ def _of_classes(settings: Settings) -> tuple[object, ...]:
     return settings.nflog_group, settings.snaplen, settings.fold_from, settings.fold_limit
 
 
-def _owners(ruleset: NodeRuleSet, family: int) -> dict[str, Endpoint]:
-    """Every local address of one family, sorted, with its endpoint."""
-    pairs = [(address, endpoint) for endpoint in ruleset.endpoints for address in of_family(endpoint.addresses, family)]
-    owners = dict(sorted(pairs, key=lambda pair: pair[0]))
-    if len(owners) < len(pairs):
-        raise BadInputError("two endpoints have the same address", subject="NodeRuleSet", path="endpoints")
-    return owners
+def _owned_by(classes: AbstractSet[str], pods: Pods, entry: Entry) -> dict[Address, Endpoint]:
+    return {address: owner for address, owner in pods.owners.items() if class_of(owner, entry.direction) in classes}
 
 
-def _class_of(endpoint: Endpoint, entry: Entry) -> str:
-    return endpoint.egress if entry.direction is Direction.EGRESS else endpoint.ingress
+@lru_cache(_NAMES)
+def _chain(key: PartKey) -> str:
+    """The chain that the packets of a class come to."""
+    hook, family, name = key
+    return names.name(f"{hook}{family}", name)

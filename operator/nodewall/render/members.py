@@ -5,6 +5,7 @@ No members: a set that matches nothing, never no restriction (semantics 57).
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import AddressGroup, PortGroup
@@ -14,6 +15,8 @@ from nodewall.render.table import ADDRESS_TYPE, Set
 
 PROTOCOL_NUMBER = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
+Spelled = TypeVar("Spelled", bound=str)
+
 _ADDRESSES = {4: re.compile(r"[0-9. ]*\Z"), 6: re.compile(r"[0-9a-f:. ]*\Z")}
 
 
@@ -21,7 +24,7 @@ def address_set(group: AddressGroup, family: int) -> Set:
     name = group_set(group.name, family)
     members = of_family(group.addresses, family)
     check_addresses(members, family, group.name)
-    return Set(name, (ADDRESS_TYPE[family],), members, about=group.description)
+    return Set(name, (ADDRESS_TYPE[family],), tuple(dict.fromkeys(members)), about=group.description)
 
 
 def port_set(group: PortGroup, family: int) -> Set:
@@ -34,8 +37,8 @@ def port_set(group: PortGroup, family: int) -> Set:
     return Set(port_group_set(group.name, family), types, elements, about=group.description)
 
 
-def of_family(addresses: Iterable[str], family: int) -> tuple[str, ...]:
-    return tuple(address for address in addresses if (":" in address) == (family == 6))
+def of_family(addresses: Iterable[Spelled], family: int) -> tuple[Spelled, ...]:
+    return tuple([address for address in addresses if (":" in address) == (family == 6)])
 
 
 def check_addresses(addresses: Iterable[str], family: int, where: str) -> None:
