@@ -19,6 +19,7 @@ class Bed:
     """One thread inside the namespace that runs coroutines one after another; ``kernel`` is its table."""
 
     def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=netns.enter, initargs=(namespace,))
         self._runner: asyncio.Runner = self._thread.submit(asyncio.Runner).result()
         self.kernel: Kernel = self.run(Kernel.open())

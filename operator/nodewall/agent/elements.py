@@ -1,107 +1,111 @@
-"""Transactions that only add elements to hash sets and maps or remove them, straight to the kernel.
+"""Keys and elements of sets and maps."""
 
-A pod that comes or goes is such a transaction, and the most frequent of all. libnftables reads the headers of every
-set, counter and chain of the table before each one (1.3 us apiece, 5 ms for a table of 110 pods with 10 rules each),
-only to learn how keys are built. Ours show it: an address, two addresses, a protocol and a port, or all three. Whatever
-looks different is for libnftables.
-
-Layouts: linux/netfilter/nfnetlink.h and nf_tables.h.
-"""
-
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from struct import pack
 from typing import Any
 
-from nodewall.agent.netlink import REQUEST, Request, attribute, nested
+from nodewall.agent.encoding import UnknownFormError, number, value, verdict
+from nodewall.agent.keytypes import Types, padded, tagged
+from nodewall.agent.netlink import attribute, nested
 
-MOST = 1_000
-"""Elements: what one socket buffer surely holds. With more of them libnftables' fixed cost does not matter."""
-
-_NFTABLES = 10
-_BEGIN, _END = 0x10, 0x11
-_CREATE = 0x400
-_VERBS = {"add": (_NFTABLES << 8 | 12, REQUEST | _CREATE), "delete": (_NFTABLES << 8 | 14, REQUEST)}
-_INET = 1
-_TABLE, _SET, _ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _DATA = 1, 1, 2
-_VALUE, _VERDICT = 1, 2
-_CODE, _CHAIN = 1, 2
-_VERDICTS = {"jump": -3, "goto": -4}
-_AT_ONCE = 400
-"""Elements to a message: a list of attributes has a length of 16 bits."""
+_KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
+_END_OF_INTERVAL = number(_FLAGS, 1)
+_OPEN_ENDED = attribute(_USERDATA, tagged(1, pack("=I", 1)))
+_ELEMENT = 1
+_MOST_BYTES = 60_000
+"""A list of attributes has a length of 16 bits."""
 
 
-def encoded(commands: Sequence[Mapping[str, Any]]) -> list[Request] | None:
-    """A transaction in libnftables' JSON as one batch; None: libnftables has to do it."""
-    requests: list[Request] = []
-    left = MOST
-    for command in commands:
-        ((verb, subject),) = command.items()
-        body = subject.get("element")
-        if body is None or verb not in _VERBS or len(body["elem"]) > left:
-            return None
-        left -= len(body["elem"])
-        elements = [_element(each, verb) for each in body["elem"]]
-        if b"" in elements:
-            return None
-        requests += _requests(verb, body, elements)
-    frame = pack(">BBH", 0, 0, _NFTABLES)
-    return [Request(_BEGIN, REQUEST, frame), *requests, Request(_END, REQUEST, frame)]
+def listed(elements: Iterable[bytes]) -> Iterator[bytes]:
+    """Lists of elements, each short enough for one message."""
+    found: list[bytes] = []
+    size = 0
+    for element in elements:
+        size += len(element)
+        if size > _MOST_BYTES:
+            yield b"".join(found)
+            found, size = [], len(element)
+        found.append(element)
+    yield b"".join(found)
 
 
-def _requests(verb: str, body: Mapping[str, Any], elements: list[bytes]) -> Iterator[Request]:
-    kind, flags = _VERBS[verb]
-    head = pack(">BBH", _INET, 0, 0) + _named(_TABLE, body["table"]) + _named(_SET, body["name"])
-    for first in range(0, len(elements), _AT_ONCE):
-        yield Request(kind, flags, head + nested(_ELEMENTS, *elements[first : first + _AT_ONCE]))
+def plain(element: Any, types: Types) -> bytes:
+    """An element of a hash set: a key."""
+    return nested(_ELEMENT, value(_KEY, _key(element, types)))
 
 
-def _named(kind: int, name: str) -> bytes:
-    return attribute(kind, name.encode() + b"\0")
+def leading(element: Any, types: Types) -> bytes:
+    """An element of a verdict map: a key and the chain it leads to."""
+    written, where = element
+    if not where.keys() & {"jump", "goto"}:
+        raise UnknownFormError("an end")
+    return nested(_ELEMENT, value(_KEY, _key(written, types)), verdict(_DATA, where))
 
 
-def _element(element: Any, verb: str) -> bytes:
-    """b"" when it is none of those known here. What a map leads to is not asked for when a key goes."""
-    key, verdict = element if isinstance(element, list) else (element, None)
-    value, data = _key(key), _data(verdict) if verdict and verb == "add" else b""
-    if not value or (verdict and verb == "add" and not data):
-        return b""
-    return nested(_ELEMENT, nested(_KEY, attribute(_VALUE, value)), data)
+def _key(written: Any, types: Types) -> bytes:
+    if len(types) == 1:
+        return types[0].encode(written)
+    return b"".join(padded(each.encode(part)) for part, each in zip(_parts(written), types, strict=True))
 
 
-def _data(verdict: Mapping[str, Any]) -> bytes:
-    ((word, body),) = verdict.items()
-    if word not in _VERDICTS:
-        return b""
-    code = attribute(_CODE, pack(">i", _VERDICTS[word]))
-    return nested(_DATA, nested(_VERDICT, code, _named(_CHAIN, body["target"])))
+def _parts(written: Any) -> Sequence[Any]:
+    match written:
+        case {"concat": list() as parts, **rest} if not rest:
+            return parts
+    raise UnknownFormError("not several parts")
 
 
-def _key(key: Any) -> bytes:
-    if isinstance(key, str):
-        return _address(key)
-    match key.get("concat") if isinstance(key, dict) else None:
-        case [str() as one, str() as other]:
-            return _joined(_address(one), _address(other))
-        case [str() as one, int() as protocol, int() as port]:
-            return _joined(_address(one), _protocol_and_port(protocol, port))
-        case [int() as protocol, int() as port]:
-            return _protocol_and_port(protocol, port)
-    return b""
+# --- sets of intervals ------------------------------------------------------------------------------------------------
 
 
-def _joined(*parts: bytes) -> bytes:
-    return b"".join(parts) if all(parts) else b""
+def intervals(written: Sequence[Any], types: Types) -> Iterator[bytes]:
+    """The elements of a new interval set. Of a concatenation each has two keys, its first and its last; of one part
+    every interval is a key where it begins and a key where it is over.
+    """
+    if len(types) > 1:
+        return (_span_of_parts(_parts(each), types) for each in written)
+    return _ends([_bounds(each, types[0].encode) for each in written])
 
 
-def _address(text: str) -> bytes:
-    try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-    except OSError:  # the name of a link, most likely
-        return b""
+def _span_of_parts(parts: Sequence[Any], types: Types) -> bytes:
+    spans = [_bounds(part, each.encode) for part, each in zip(parts, types, strict=True)]
+    first, last = (b"".join(map(padded, ends)) for ends in zip(*spans, strict=True))
+    return nested(_ELEMENT, value(_KEY, first), value(_KEY_END, last))
 
 
-def _protocol_and_port(protocol: int, port: int) -> bytes:
-    """Each part of a key begins at a multiple of four bytes."""
-    return pack(">B3xH2x", protocol, port)
+def _ends(spans: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """Ascending, with something between any two. Like libnftables: what is before the first ends too, and an interval
+    up to the highest value has no end, but says so."""
+    if any(_after(this[1]) >= following[0] for this, following in pairwise(spans)):
+        raise UnknownFormError("intervals that touch, or are not in order")
+    if any(spans[0][0]):
+        yield nested(_ELEMENT, _END_OF_INTERVAL, value(_KEY, bytes(len(spans[0][0]))))
+    for first, last in spans:
+        after = _after(last)
+        yield nested(_ELEMENT, value(_KEY, first), b"" if any(after) else _OPEN_ENDED)
+        if any(after):
+            yield nested(_ELEMENT, _END_OF_INTERVAL, value(_KEY, after))
+
+
+def _after(key: bytes) -> bytes:
+    """The next higher one; nothing but zeros after the highest."""
+    return ((int.from_bytes(key) + 1) % (1 << len(key) * 8)).to_bytes(len(key))
+
+
+def _bounds(written: Any, encode: Callable[[Any], bytes]) -> tuple[bytes, bytes]:
+    match written:
+        case {"range": [first, last], **rest} if not rest:
+            return encode(first), encode(last)
+        case {"prefix": {"addr": address, "len": int() as bits, **more}, **rest} if not rest and not more:
+            return prefix_bounds(encode(address), bits)
+    return encode(written), encode(written)
+
+
+def prefix_bounds(address: bytes, bits: int) -> tuple[bytes, bytes]:
+    """First and last address. Not for prefixes with anything behind them, of nothing and of everything."""
+    hosts = len(address) * 8 - bits
+    number = int.from_bytes(address)
+    if not 0 < hosts < len(address) * 8 or number & ((1 << hosts) - 1):
+        raise UnknownFormError("not a plain prefix")
+    return address, (number | ((1 << hosts) - 1)).to_bytes(len(address))

@@ -2,8 +2,8 @@
 
 One context lives for as long as the process (its netlink socket re-reads only headers; a fresh one per call costs 10 ms
 and more), in one thread of its own, because a big transaction takes hundreds of milliseconds in C. The commands are
-libnftables' JSON schema, where a string stays data; nothing is ever formatted into nft syntax. Only where libnftables
-costs far more than the change, it is left out (``elements``). Measured in docs/benchmarks.md.
+libnftables' JSON schema, where a string stays data; nothing is ever formatted into nft syntax. Where libnftables costs
+more than the change, the commands are encoded here (``batch``). Measured in docs/benchmarks.md.
 
 The errors::
 
@@ -24,7 +24,8 @@ from typing import Any, Self
 import msgspec
 import nftables
 
-from nodewall.agent import admittance, elements
+from nodewall.agent import admittance, batch
+from nodewall.agent.definitions import Sets, after
 from nodewall.agent.netlink import (
     ACK,
     NETLINK_NETFILTER,
@@ -167,6 +168,7 @@ class Kernel:
         self._library: nftables.Nftables | None = None
         self._netlink: Netlink | None = None
         self._version: tuple[int, ...] = ()
+        self._sets: Sets = {}
         self.commits = 0
         """Transactions of ours that the kernel took."""
 
@@ -191,11 +193,7 @@ class Kernel:
     async def apply(self, commands: Commands) -> None:
         """Commit one transaction, whole or not at all. Raises KernelRefusedError with the kernel's reason."""
         check_own(commands)
-        batch = elements.encoded(commands["nftables"])
-        if batch:
-            await self._run(self._commit, batch)
-        else:
-            await self._run(self._command, readable_by_all(commands, self._version))
+        await self._run(self._apply, commands)
         self.commits += 1
 
     async def list_table(self) -> list[dict[str, Any]] | None:
@@ -252,6 +250,14 @@ class Kernel:
             raise KernelUnavailableError(f"libnftables {found or 'of unknown version'} is too old: {wanted} is needed")
         self._netlink = Netlink(NETLINK_NETFILTER)
 
+    def _apply(self, commands: Commands) -> None:
+        requests = batch.encoded(commands["nftables"], self._version, self._sets)
+        if requests:
+            self._commit(requests)
+        else:
+            self._command(readable_by_all(commands, self._version))
+        self._sets = after(self._sets, commands["nftables"])
+
     def _command(self, commands: Commands) -> str:
         if self._library is None:
             raise KernelUnavailableError("libnftables has been closed")
@@ -260,13 +266,14 @@ class Kernel:
             raise _refusal(words(error.decode("utf-8", "replace")))
         return str(output.decode("utf-8", "replace"))
 
-    def _commit(self, batch: Sequence[Request]) -> None:
+    def _commit(self, requests: Sequence[Request]) -> None:
         if self._netlink is None:
             raise KernelUnavailableError("libnftables has been closed")
         try:
-            self._netlink.commit(batch)
+            self._netlink.commit(requests)
         except NetlinkError as error:
-            raise _refusal(_with_meaning(str(error))) from error
+            where = f", at: {error.about}" if error.about else ""
+            raise _refusal(_with_meaning(str(error)) + where) from error
         except OSError as error:  # not sent, or not answered: what follows a refusal is right for both
             raise KernelRefusedError(f"the kernel did not take the change: {error}") from error
 

@@ -33,10 +33,10 @@ SO_RCVBUFFORCE = 33
 
 
 class NetlinkError(NodewallError):
-    """The kernel refused a netlink request; ``errno`` says why."""
+    """The kernel refused a request; ``errno`` says why, ``about`` which of a batch ("" when that is not told)."""
 
-    def __init__(self, errno: int) -> None:
-        self.errno = errno
+    def __init__(self, errno: int, about: str = "") -> None:
+        self.errno, self.about = errno, about
         super().__init__(os.strerror(errno))
 
 
@@ -53,11 +53,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A message to the kernel, before it has its number."""
+    """A message to the kernel, before it has its number. ``about`` is for the words of a refusal."""
 
     kind: int
     flags: int
     payload: bytes
+    about: str = ""
 
 
 def message(kind: int, flags: int, payload: bytes, sequence: int = 1) -> bytes:
@@ -172,7 +173,7 @@ class Netlink:
     def commit(self, requests: Sequence[Request]) -> None:
         """Send requests as one batch, which the kernel takes as a whole or not at all.
 
-        Raises NetlinkError with the first errno, TimeoutError when no answer comes.
+        Raises NetlinkError with the first errno and what it is about, TimeoutError when no answer comes.
         """
         first = self._sequence + 1
         self._sequence += len(requests)
@@ -188,12 +189,12 @@ class Netlink:
         while True:
             for reply in messages(self._socket.recv(_RECEIVE)):
                 if reply.kind == ERROR and reply.sequence >= first:
-                    _raise_for(reply)
+                    _raise_for(reply, requests[reply.sequence - first].about)
                     if reply.sequence == last:
                         return
 
 
-def _raise_for(reply: Message) -> None:
+def _raise_for(reply: Message, about: str = "") -> None:
     (code,) = struct.unpack_from("=i", reply.payload)
     if code:
-        raise NetlinkError(-code)
+        raise NetlinkError(-code, about)
