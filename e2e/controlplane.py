@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ MANAGEMENT_PREFIX = 16
 SERVICE_RANGES = ("10.96.0.0/16", "fd00:10:96::/112")
 _SERVICE_ADDRESS = "10.96.0.1"
 _STARTS = 3
+_ETCD = ("127.0.0.1", 2379)
 
 # Those of its loops that need no kubelet and no cloud; the node lifecycle loop would call our nodes unreachable.
 _CONTROLLERS = (
@@ -128,14 +130,14 @@ class ControlPlane:
         env = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
         return run([str(self.programs["kubectl"]), *args], given=given, env=env)
 
-    def start_apiserver(self) -> None:
-        """Start kube-apiserver (again) and wait until it is ready.
+    def start_apiserver(self, *more: str) -> None:
+        """Start kube-apiserver (again), with `more` arguments, and wait until it is ready.
 
         One that gives up while it starts is started anew, as a kubelet would: its start hooks have deadlines of their
         own, which a machine with much else to do can miss. Raises ControlPlaneError after `_STARTS` attempts.
         """
         for left in reversed(range(_STARTS)):
-            self._start("kube-apiserver", _apiserver_arguments(self.pki, self.instance))
+            self._start("kube-apiserver", [*_apiserver_arguments(self.pki, self.instance), *more])
             try:
                 self._await_ready()
             except ControlPlaneError:
@@ -160,6 +162,46 @@ class ControlPlane:
     def kill_etcd(self) -> None:
         """Kill etcd as a crash would; what it has written stays in `etcd_data`."""
         self._stop("etcd", kill=True)
+
+    @contextmanager
+    def frozen_apiserver(self) -> Iterator[None]:
+        """kube-apiserver stands still meanwhile; its connections stay, as far as others leave them."""
+        group = self.processes["kube-apiserver"].identity.pid
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(group, signal.SIGCONT)
+
+    def compact_etcd(self) -> None:
+        """Let etcd forget all history, as it does of its own accord after some minutes: what is now stays.
+
+        Two writes come first: whoever was up to date before would go on with the first, which is forgotten as well.
+        """
+        until("etcd there", lambda: self._is_answered("/health", None), within=20, every=0.1)
+        write = {"key": _base64_text("/e2e"), "value": _base64_text("written")}
+        *_, last = (self._ask_etcd("/v3/kv/put", write) for _ in range(2))
+        self._ask_etcd("/v3/kv/compaction", {"revision": last["header"]["revision"], "physical": True})
+
+    def _is_answered(self, path: str, body: Object | None) -> bool:
+        try:
+            return bool(self._ask_etcd(path, body))
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _ask_etcd(self, path: str, body: Object | None) -> Object:
+        """The answer of etcd's JSON gateway; raises ControlPlaneError when it refuses."""
+        connection = http.client.HTTPConnection(*_ETCD)
+        connection.sock = netns.connect(self.namespace, _ETCD)
+        try:
+            connection.request("GET" if body is None else "POST", path, json.dumps(body) if body else None)
+            response = connection.getresponse()
+            answer: Object = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != http.client.OK:
+            raise ControlPlaneError(f"etcd refuses {path}: {answer}")
+        return answer
 
     @property
     def etcd_data(self) -> Path:
@@ -328,6 +370,10 @@ def _write_kubeconfig(path: Path, pki: certificates.Certificates, server: str) -
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def _base64_text(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _await_default_namespace(api: Api) -> None:

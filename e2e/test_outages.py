@@ -328,6 +328,43 @@ def test_an_agent_that_slept_while_the_api_server_was_replaced(
     changes_land(shop)
 
 
+def test_watches_whose_place_etcd_has_forgotten(
+    shop: Scene, local_cluster: LocalCluster, control_plane: ControlPlane, engine: Installation
+) -> None:
+    """A real 410 within the stream of everybody's watches: they list again, and nothing is judged otherwise meanwhile.
+
+    The API server watches etcd for each of them by itself, because its cache would keep the 410 from them.
+    """
+    control_plane.stop_apiserver()
+    control_plane.start_apiserver("--watch-cache=false")
+    try:
+        for each in engine.of("agent"):
+            until(f"{each.name} connected", lambda each=each: is_connected(each), within=BACK)  # type: ignore[misc]
+        changes_land(shop)
+        before = {each.name: expired(each) for each in engine.of("agent")}
+        done = {each.name: applies(each) for each in engine.of("agent")}
+        with watched(local_cluster, friends_only(shop)) as tally:
+            with control_plane.frozen_apiserver():
+                control_plane.kill_etcd()
+                control_plane.start_etcd()
+                control_plane.compact_etcd()
+            for each in engine.of("agent"):
+                was = before[each.name]
+                until(f"410 at {each.name}", lambda each=each, was=was: expired(each) > was, within=BACK)  # type: ignore[misc]
+            until("asked enough", lambda: tally.rounds >= 3, within=20)
+        nobody_wrong(tally)
+        assert {each.name: applies(each) for each in engine.of("agent")} == done
+        changes_land(shop)
+    finally:
+        control_plane.stop_apiserver()
+        control_plane.start_apiserver()
+
+
+def expired(agent: Component) -> float:
+    """How many watches of an agent have ended by 410 Gone."""
+    return series(agent, 'nodewall_agent_watch_restarts_total{cause="expired"}')
+
+
 @contextmanager
 def asleep(component: Component) -> Iterator[None]:
     assert component.process is not None
