@@ -19,6 +19,7 @@ from nodewall.agent.selectors import (
     HIGHEST,
     LOWEST,
     MARK,
+    NETWORK_PROTOCOL,
     NOT_EQUAL,
     NOTHING,
     STATE,
@@ -59,6 +60,8 @@ class Place:
 
     def learn(self, field: Field, operation: int, data: bytes) -> None:
         """A rule that has asked for a protocol itself need not ask again."""
+        if field is NETWORK_PROTOCOL and operation == EQUAL:
+            self.known = replace(self.known, network=data[0])
         if field is TRANSPORT_PROTOCOL and operation == EQUAL:
             self.known = replace(self.known, transport=data[0])
 

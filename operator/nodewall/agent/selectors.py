@@ -25,6 +25,7 @@ _NETWORK, _TRANSPORT = 1, 2
 _IPV4, _IPV6 = 2, 10
 _TCP, _UDP, _ICMP, _ICMPV6, _SCTP = 6, 17, 1, 58, 132
 _DIRECTIONS = {"original": 0, "reply": 1}
+_FAMILIES = {"ipv4": _IPV4, "ipv6": _IPV6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ def _direction(written: Any) -> bytes:
     return byte(_DIRECTIONS[written])
 
 
+def _family(written: Any) -> bytes:
+    return byte(_FAMILIES[written])
+
+
 def _exists(written: Any) -> bytes:
     if not isinstance(written, bool):
         raise UnknownFormError("neither there nor missing")
@@ -129,14 +134,14 @@ FIELDS: Mapping[Key, Field] = {
     ("payload", "icmpv6", "code"): _header(_TRANSPORT, 1, 1, byte, _IPV6, _ICMPV6),
     ("meta", "iifname"): _meta(6, 16, link),
     ("meta", "oifname"): _meta(7, 16, link),
+    ("meta", "nfproto"): _meta(15, 1, _family),
     ("meta", "l4proto"): _meta(16, 1, byte, "inet_proto"),
     ("meta", "iifkind"): _meta(26, 16, link),
     ("ct", "direction"): _ct(1, 1, _direction),
     ("fib", "saddr"): Field("fib", 4, _exists, partial(_from_route, 1)),
     ("fib", "daddr"): Field("fib", 4, _exists, partial(_from_route, 2)),
 }
-NETWORK_PROTOCOL = _meta(15, 1, byte)
-TRANSPORT_PROTOCOL = FIELDS["meta", "l4proto"]
+NETWORK_PROTOCOL, TRANSPORT_PROTOCOL = FIELDS["meta", "nfproto"], FIELDS["meta", "l4proto"]
 STATE, MARK = _ct(0, 4, mark), _ct(3, 4, mark)
 
 
@@ -193,4 +198,4 @@ def _asked(layer: Field, wanted: int, known: int) -> tuple[int, bytes]:
 
 @lru_cache(16)
 def _is(field: Field, protocol: int) -> bytes:
-    return loaded(field) + compared(EQUAL, field.encode(protocol))
+    return loaded(field) + compared(EQUAL, byte(protocol))
