@@ -2,6 +2,7 @@
 """What is written when, for what the compiler says: with a compiler and an API that the test plays itself."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -342,14 +343,14 @@ async def test_fewer_hands_are_fewer_writes_at_a_time() -> None:
 async def test_what_an_upgrade_changes_is_spread_out_and_changes_of_the_day_go_first() -> None:
     """Each object is there, and each is another one now."""
     nodes = [f"n{number:03}" for number in range(6 * BULK_WINDOW)]
+    began = time.monotonic()
     async with stage(*nodes, content="of the new version") as here:
-        began = here.clock.monotonic()
         await until("begun", lambda: here.api.written)
         here.change("of the day", nodes[-1], reason=Reason.NEW_POD)
         await until("the change of the day", lambda: here.written(nodes[-1]) == ["of the day"])
         assert len(here.api.written) < len(nodes) - HANDS
         await until("all", lambda: len({name for name, _ in here.api.written}) == len(nodes))
-        assert here.clock.monotonic() - began >= (len(nodes) - BULK_WINDOW - 1) / BULK_RATE
+        assert time.monotonic() - began >= (len(nodes) - BULK_WINDOW - 1) / BULK_RATE
         assert len(here.api.written) == len(nodes), "nothing is written twice"
 
 

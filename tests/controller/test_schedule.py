@@ -26,6 +26,64 @@ def test_patience_ends_before_quiet_comes(schedule: Schedule[str]) -> None:
     assert schedule.take(0.25) == ["n1"]
 
 
+ALONE = Pace(quiet=0.05, patience=0.25, idle=0.3)
+
+
+def test_a_key_that_was_idle_does_not_wait() -> None:
+    schedule: Schedule[str] = Schedule(ALONE, hands=1)
+    schedule.mark("n1", 1.0)
+    assert schedule.wakes_at() == 1.0
+    assert schedule.take(1.0) == ["n1"]
+    schedule.done("n1", 1.1)
+    schedule.mark("n1", 1.5)
+    assert schedule.take(1.5) == ["n1"]
+
+
+@pytest.mark.parametrize("in_hand", [True, False])
+def test_what_follows_closely_waits_for_quiet(in_hand: bool) -> None:
+    """Whether its hand was still busy, or just free again; so a storm is a few writes, not one for each change."""
+    schedule: Schedule[str] = Schedule(ALONE, hands=1)
+    schedule.mark("n1", 1.0)
+    schedule.take(1.0)
+    if in_hand:
+        schedule.mark("n1", 1.09)
+    schedule.done("n1", 1.1)
+    schedule.mark("n1", 1.11)
+    assert schedule.take(1.15) == []
+    assert schedule.take(1.161) == ["n1"]
+
+
+def test_changes_in_a_row_are_few_hands() -> None:
+    """One at once, then one for each patience."""
+    schedule: Schedule[str] = Schedule(ALONE, hands=1)
+    taken = 0
+    for tick in range(100):
+        schedule.mark("n1", tick / 100)
+        for key in schedule.take(tick / 100):
+            taken += 1
+            schedule.done(key, tick / 100)
+    assert taken == 1 + 3
+
+
+def test_a_failure_is_no_rest() -> None:
+    schedule: Schedule[str] = Schedule(ALONE, hands=1)
+    schedule.mark("n1", 1.0)
+    schedule.take(1.0)
+    schedule.failed("n1", 1.0, delay=3.0)
+    schedule.mark("n1", 2.0)
+    assert schedule.take(3.9) == []
+    assert schedule.take(4.0) == ["n1"]
+
+
+def test_no_key_is_remembered_for_longer_than_it_matters() -> None:
+    schedule: Schedule[str] = Schedule(ALONE, hands=1)
+    for number in range(100):
+        schedule.mark(f"n{number}", float(number))
+        (key,) = schedule.take(float(number))
+        schedule.done(key, float(number))
+    assert len(schedule._used) <= 2  # noqa: SLF001 - nothing else tells
+
+
 def test_an_urgent_key_does_not_wait_and_overtakes(schedule: Schedule[str]) -> None:
     for key in ("a", "b", "c"):
         schedule.mark(key, 0.0)
@@ -38,7 +96,7 @@ def test_no_more_keys_than_hands(schedule: Schedule[str]) -> None:
         schedule.mark(key, 0.0, urgent=True)
     assert schedule.take(0.0) == ["a", "b"]
     assert schedule.wakes_at() is None
-    schedule.done("a")
+    schedule.done("a", 0.0)
     assert schedule.take(0.0) == ["c"]
 
 
@@ -48,9 +106,9 @@ def test_a_key_in_hand_is_not_handed_out_again(schedule: Schedule[str], urgent: 
     assert schedule.take(0.0) == ["n1"]
     schedule.mark("n1", 0.1, urgent=urgent)
     assert schedule.take(1.0) == []
-    schedule.done("n1")
+    schedule.done("n1", 1.0)
     assert schedule.take(1.0) == ["n1"]
-    schedule.done("n1")
+    schedule.done("n1", 1.0)
     assert schedule.take(2.0) == []
     assert len(schedule) == 0
 

@@ -32,6 +32,8 @@ BULK_RATE = 100.0
 BULK_WINDOW = HANDS
 """Nodes that are compared with their objects at a time: a change of the day waits for no more than these."""
 
+PACE = Pace(idle=0.25)
+
 REFUSED_PAUSE = 60.0
 """Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
 
@@ -106,7 +108,7 @@ class Loop:
         self._compiler, self._publisher = compiler, publisher
         self._watcher, self._clock = watcher, clock
         self._limiter = limiter or Limiter()
-        self._schedule = Schedule[str](pace or Pace(), HANDS)
+        self._schedule = Schedule[str](pace or PACE, HANDS)
         self._bulk: deque[str] = deque()
         self._comparing: set[str] = set()
         self._bulk_rest = float("-inf")
@@ -313,7 +315,7 @@ class Loop:
     def _settle(self, node: str) -> None:
         self._failures.pop(node, None)
         self._comparing.discard(node)
-        self._schedule.done(node)
+        self._schedule.done(node, self._clock.monotonic())
         self._wake.set()
 
     def _fail(self, node: str, error: Exception, since: float) -> None:
@@ -321,7 +323,7 @@ class Loop:
         self._comparing.discard(node)
         self._wake.set()
         if isinstance(error, ApiError) and error.permanent:
-            self._schedule.done(node)
+            self._schedule.done(node, self._clock.monotonic())
             self._watcher.failed(node, error, REFUSED_PAUSE if isinstance(error, InvalidError) else None)
             return
         self._since[node] = since

@@ -285,7 +285,7 @@ class Reporting:
 
     def _settle(self, ref: PolicyRef) -> None:
         self._failures.pop(ref, None)
-        self._schedule.done(ref)
+        self._schedule.done(ref, self._clock.monotonic())
         self._wake.set()
 
     def _fail(self, ref: PolicyRef, error: ApiError) -> None:

@@ -1,9 +1,10 @@
 """What to do next, and when: a queue of keys that waits for quiet, without a clock and without I/O.
 
-A key that changes ten times in a row is worth one write. So a mark waits until the key has been quiet for a moment,
-but never longer than a limit; an urgent one does not wait at all and overtakes the others. A key is only ever in one
-pair of hands: marks that come meanwhile are kept, and whoever takes the key next sees the newest state. Instants are
-seconds of a monotonic clock.
+A key that changes ten times in a row is worth one write. So a mark waits until the key has been quiet for a moment, but
+never longer than a limit; an urgent one does not wait at all and overtakes the others. Where nothing was to do for a
+key for some time, its next mark need not wait either: most changes are alone, and what follows one closely waits. A key
+is only ever in one pair of hands: marks that come meanwhile are kept, and whoever takes the key next sees the newest
+state. Instants are seconds of a monotonic clock.
 """
 
 import heapq
@@ -17,23 +18,28 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. A key is due after ``quiet`` without a mark, and at the latest ``patience`` after its first mark."""
+    """Seconds. A key is due after ``quiet`` without a mark, and at the latest ``patience`` after its first mark.
+
+    It is due at once when it was in no hand for ``idle`` (None: not for that reason).
+    """
 
     quiet: float = 0.05
     patience: float = 0.25
+    idle: float | None = None
 
 
 @dataclass(slots=True)
 class _Wait:
-    """Why a key waits. ``not_before`` is the end of its back-off."""
+    """Why a key waits. ``not_before`` is the end of its back-off. ``alone``: nothing was to do for it before."""
 
     first: float
     last: float
     urgent: bool
     not_before: float
+    alone: bool = False
 
     def due(self, pace: Pace) -> float:
-        calm = self.first if self.urgent else min(self.last + pace.quiet, self.first + pace.patience)
+        calm = self.first if self.urgent or self.alone else min(self.last + pace.quiet, self.first + pace.patience)
         return max(calm, self.not_before)
 
 
@@ -46,6 +52,8 @@ class Schedule(Generic[Key]):
         """May be another number before each ``take``."""
         self._waiting: dict[Key, _Wait] = {}
         self._in_hand: set[Key] = set()
+        # When a key was last in a hand, the oldest first; only what ``idle`` still asks for.
+        self._used: dict[Key, float] = {}
         # Keys by the time they were due when they were put here. The true time may be later by now: then they are put
         # again.
         self._timers: list[tuple[float, int, Key]] = []
@@ -64,7 +72,7 @@ class Schedule(Generic[Key]):
         """The key has changed. Urgent: do not wait for quiet, and go first."""
         wait = self._waiting.get(key)
         if wait is None:
-            self._wait(key, _Wait(first=now, last=now, urgent=urgent, not_before=now))
+            self._wait(key, _Wait(first=now, last=now, urgent=urgent, not_before=now, alone=self._idle(key, now)))
             return
         wait.last = now
         if urgent and not wait.urgent:
@@ -80,15 +88,15 @@ class Schedule(Generic[Key]):
             taken.append(key)
         return taken
 
-    def done(self, key: Key) -> None:
+    def done(self, key: Key, now: float) -> None:
         """The key is out of hand. It waits again if it was marked meanwhile."""
-        self._in_hand.discard(key)
+        self._leave(key, now)
         if (wait := self._waiting.get(key)) is not None:
             self._queue(key, wait)
 
     def failed(self, key: Key, now: float, delay: float) -> None:
         """The key is out of hand and has to be tried again, not before ``delay`` seconds, whatever marks come."""
-        self._in_hand.discard(key)
+        self._leave(key, now)
         wait = self._waiting.get(key) or _Wait(first=now, last=now, urgent=False, not_before=now)
         wait.not_before = now + delay
         self._wait(key, wait)
@@ -96,6 +104,7 @@ class Schedule(Generic[Key]):
     def forget(self, key: Key) -> None:
         """Nothing is to be done for the key any more. One in hand stays there."""
         self._waiting.pop(key, None)
+        self._used.pop(key, None)
 
     def wakes_at(self) -> float | None:
         """When ``take`` may next have something, as things stand; None: after a mark, or when a hand is free again."""
@@ -105,6 +114,18 @@ class Schedule(Generic[Key]):
         ready = (key for key in self._urgent if self._ready(key))  # the first will do: none of them waits for anything
         urgent = next((self._waiting[key].due(self._pace) for key in ready), None)
         return min((at for at in (timer, urgent) if at is not None), default=None)
+
+    def _idle(self, key: Key, now: float) -> bool:
+        if self._pace.idle is None or key in self._in_hand:
+            return False
+        return key not in self._used or now - self._used[key] >= self._pace.idle
+
+    def _leave(self, key: Key, now: float) -> None:
+        self._in_hand.discard(key)
+        self._used.pop(key, None)
+        self._used[key] = now
+        while now - self._used[oldest := next(iter(self._used))] > (self._pace.idle or 0):
+            del self._used[oldest]
 
     def _wait(self, key: Key, wait: _Wait) -> None:
         self._waiting[key] = wait
