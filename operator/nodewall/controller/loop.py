@@ -32,7 +32,7 @@ BULK_RATE = 100.0
 BULK_WINDOW = HANDS
 """Nodes that are compared with their objects at a time: a change of the day waits for no more than these."""
 
-PACE = Pace(idle=0.25)
+PACE = Pace(idle=0.05)
 
 REFUSED_PAUSE = 60.0
 """Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
