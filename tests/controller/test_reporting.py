@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from nodewall.controller.setbacks import MOST
 from nodewall.kube.resource import CLUSTER_EXTENDED_NETWORK_POLICIES as CXNP
 from nodewall.kube.resource import CLUSTER_NETWORK_POLICIES as CNP
+from nodewall.kube.resource import EVENTS, NETWORK_POLICIES, PODS, Resource
 from nodewall.kube.resource import EXTENDED_NETWORK_POLICIES as XNP
-from nodewall.kube.resource import NETWORK_POLICIES, PODS, Resource
-from tests.controller.running import events, furnish, isolating, listed, pod, report, until
+from tests.controller.running import events, furnish, isolating, listed, pod, report, running, until
 from tests.kube.fake_api import FakeApi, Object
 
 DENY = {"action": "Deny", "from": [{"namespaces": {}}]}
@@ -111,10 +112,16 @@ async def test_a_policy_that_selects_nothing_says_zero() -> None:
             assert status(api, CXNP, "guard")["selectedPods"] == 0
 
 
-async def test_a_rule_set_that_is_too_large_is_told_to_the_policies_in_it() -> None:
+def too_much() -> Object:
+    """A policy of pods on n1 whose rule set is too large."""
     blocks = [{"ipBlock": {"cidr": f"11.{number >> 8}.{number & 255}.0/24"}} for number in range(25_000)]
     much = isolating("much", app="web")
     much["spec"]["ingress"] = [{"from": blocks}]
+    return much
+
+
+async def test_a_rule_set_that_is_too_large_is_told_to_the_policies_in_it() -> None:
+    much = too_much()
     async with FakeApi() as api:
         furnish(api)
         async with listed(api):
@@ -125,6 +132,49 @@ async def test_a_rule_set_that_is_too_large_is_told_to_the_policies_in_it() -> N
             assert events(api).count(("PolicyDegraded", "guard")) == 1
             api.remove(NETWORK_POLICIES, "much", "shop")
             await until("told again", lambda: programmed(api) == "Pending")
+
+
+async def test_network_policies_that_a_node_keeps_out_are_told_once_and_when_it_is_over() -> None:
+    """They have no status. One that is in force in its newest form, or elsewhere, has nothing to say."""
+    async with FakeApi() as api:
+        furnish(api)
+        async with listed(api):
+            report(api, "n1")
+            report(api, "n2")
+            api.put(CXNP, guard())  # a mark: once it is told, all reports before it have been taken in
+            await until("the reports are known", lambda: programmed(api) == "Pending")
+            report(api, "n1")
+            report(api, "n2")
+            await until("programmed", lambda: programmed(api) == "Programmed")
+            api.put(NETWORK_POLICIES, too_much())
+            await until("told", lambda: ("PolicyDegraded", "much") in events(api))
+            api.put(NETWORK_POLICIES, isolating("later", app="web"))
+            api.put(NETWORK_POLICIES, isolating("elsewhere", app="db"))
+            await until("the next one too", lambda: ("PolicyDegraded", "later") in events(api))
+            said = next(each for each in api.objects(EVENTS).values() if each["involvedObject"]["name"] == "later")
+            assert said["type"] == "Warning"
+            assert said["message"] == "the rule set is too large, and an older one stays in force, on node n1"
+            assert said["involvedObject"]["kind"] == "NetworkPolicy"
+            api.remove(NETWORK_POLICIES, "much", "shop")
+            await until("and that it is over", lambda: ("PolicyRecovered", "later") in events(api))
+        ours = sorted(event for event in events(api) if event[0] in {"PolicyDegraded", "PolicyRecovered"})
+        assert ours == [("PolicyDegraded", "later"), ("PolicyDegraded", "much"), ("PolicyRecovered", "later")]
+        assert all(each["count"] == 1 for each in api.objects(EVENTS).values() if each["reason"] == "PolicyDegraded")
+
+
+async def test_many_network_policies_that_a_node_keeps_out_are_all_told() -> None:
+    """In more than one round."""
+    names = {f"p{number}" for number in range(2 * MOST + 3)}
+    async with FakeApi() as api:
+        furnish(api)
+        api.put(NETWORK_POLICIES, too_much())
+        for name in names:
+            api.put(NETWORK_POLICIES, isolating(name, app="web"))
+        async with running(api) as listing:
+            await until("listed", listing.done.is_set)
+            told = {("PolicyDegraded", name) for name in names}
+            await until("all are told", lambda: told <= set(events(api)))
+            assert all(events(api).count(each) == 1 for each in told)
 
 
 async def test_selected_pods_follow_the_pods() -> None:

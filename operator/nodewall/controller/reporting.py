@@ -8,18 +8,20 @@ processor.
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from nodewall.api.kinds import BY_KIND
 from nodewall.compile.changes import Change, Input
+from nodewall.compile.selectors import matches
 from nodewall.controller.fence import Writer
 from nodewall.controller.progress import Progress
 from nodewall.controller.schedule import Pace, Schedule
-from nodewall.controller.selection import Selections, conflicts
-from nodewall.controller.status import Facts, PolicyStatus, Type, as_written, assess, explanation, same
+from nodewall.controller.selection import Selections, conflicts, counts
+from nodewall.controller.setbacks import Setbacks
+from nodewall.controller.status import UNKNOWN, Facts, PolicyStatus, Type, as_written, assess, explanation, same
 from nodewall.controller.status import Reason as Why
 from nodewall.controller.store import Store, StoredPolicy
 from nodewall.kube.clock import Breath, Clock, backoff
@@ -27,7 +29,7 @@ from nodewall.kube.errors import ApiError, NotFoundError
 from nodewall.kube.http import Target
 from nodewall.kube.resource import Resource
 from nodewall.model.cluster import Pod
-from nodewall.model.policy import Kind, PolicyRef, Tier, TierPolicy
+from nodewall.model.policy import Kind, NetworkPolicy, PolicyRef, Tier, TierPolicy
 from nodewall.telemetry.events import Notice, Reason, Severity, Subject
 
 log = logging.getLogger(__name__)
@@ -109,9 +111,12 @@ class Survey:
             self._selections.node()
 
     def facts(self, stored: StoredPolicy) -> Facts:
-        """What its status is made of."""
-        nodes = self._selections.by_node(stored.ref)
+        """What its status is made of. A NetworkPolicy has none: only nodes that keep an older rule set count for it."""
         batch = self._since[stored.ref][2]
+        if stored.ref.kind is Kind.NETWORK_POLICY:
+            nodes = self._on(self.in_trouble(), stored.ref)
+        else:
+            nodes = self._selections.by_node(stored.ref)
         return Facts(
             generation=stored.generation,
             problems=stored.problems,
@@ -124,6 +129,18 @@ class Survey:
             trouble=self._obstacles.trouble(stored.ref),
             rivals=self._rivals(stored.ref),
         )
+
+    def in_trouble(self) -> frozenset[str]:
+        """Nodes that keep an older rule set."""
+        return self._obstacles.oversized() | self._obstacles.held()
+
+    def _on(self, nodes: frozenset[str], ref: PolicyRef) -> Mapping[str, int]:
+        """How many pods a NetworkPolicy selects on each of these nodes. Counted each time: there are seldom any."""
+        policy = self._store.in_force(ref) if nodes else None
+        if not isinstance(policy, NetworkPolicy):
+            return {}
+        here = (pod for pod in self._store.pods_of(policy.namespace) if pod.node in nodes and counts(pod))
+        return Counter(pod.node for pod in here if matches(policy.pods, pod.labels))
 
     def _rivals(self, ref: PolicyRef) -> tuple[PolicyRef, ...]:
         """Counted anew when one of the policies changes, and now and then because their pods do."""
@@ -167,6 +184,7 @@ class Reporting:
         self._kept: set[PolicyRef] = set()
         self._announced: dict[PolicyRef, str] = {}
         self._failures: dict[PolicyRef, int] = {}
+        self._setbacks = Setbacks(self._held_back, self._say)
         self._wake = asyncio.Event()
         self._stale, self._next_round = False, 0.0
         self._leads = False
@@ -177,6 +195,7 @@ class Reporting:
         if not leads:
             return
         self._written.clear()
+        self._setbacks.begin()
         for ref in self._store.policies:
             self.touch(ref)
 
@@ -236,14 +255,30 @@ class Reporting:
         if not self._leads or not self._stale or started < self._next_round:
             return
         self._stale = False
+        self._setbacks.begin_round()
         breath, spent = Breath(self._clock), 0.0
-        for ref in [ref for ref in self._store.policies if ref.kind is not Kind.NETWORK_POLICY]:
+        for ref in self._of_interest():
             before = self._clock.monotonic()
-            if ref not in self._schedule and self._news(ref) is not None:
+            if ref not in self._schedule and self._has_news(ref):
                 self._schedule.mark(ref, before)
             spent += self._clock.monotonic() - before
             await breath.take()
         self._next_round = self._clock.monotonic() + max(ROUND_SECONDS, spent / SHARE)
+
+    def _of_interest(self) -> list[PolicyRef]:
+        """What a round has to look at: NetworkPolicies only where some node is, or was, in trouble."""
+        trouble = bool(self._survey.in_trouble())
+        plain, told = Kind.NETWORK_POLICY, self._setbacks.is_told
+        return [ref for ref in self._store.policies if ref.kind is not plain or trouble or told(ref)]
+
+    def _has_news(self, ref: PolicyRef) -> bool:
+        stored = self._store.policies.get(ref)
+        if stored is None or ref.kind is not Kind.NETWORK_POLICY:
+            return self._news(ref) is not None
+        return self._setbacks.is_news(stored)
+
+    def _held_back(self, stored: StoredPolicy) -> str:
+        return _setback(assess(self._survey.facts(stored), UNKNOWN, ""))
 
     def _look(self, ref: PolicyRef, writes: asyncio.TaskGroup) -> None:
         stored = self._store.policies.get(ref)
@@ -254,7 +289,11 @@ class Reporting:
             self._settle(ref)
             return
         self._announce(stored)
-        status = None if ref.kind is Kind.NETWORK_POLICY else self._news(ref)
+        if ref.kind is Kind.NETWORK_POLICY:
+            self._stale |= not self._setbacks.tell(stored)
+            self._settle(ref)
+            return
+        status = self._news(ref)
         if status is None:
             self._settle(ref)
             return
@@ -300,6 +339,7 @@ class Reporting:
         for each in (self._written, self._announced):
             each.pop(ref, None)
         self._kept.discard(ref)
+        self._setbacks.forget(ref)
         self._settle(ref)
 
     # -- Events

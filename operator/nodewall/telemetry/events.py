@@ -46,6 +46,7 @@ class Reason(StrEnum):
     POLICY_INVALID = "PolicyInvalid"
     POLICY_CONFLICTED = "PolicyConflicted"
     POLICY_DEGRADED = "PolicyDegraded"
+    POLICY_RECOVERED = "PolicyRecovered"
     NOT_COMPILED = "NotCompiled"
     ANNOTATION_INVALID = "AnnotationInvalid"
     RULE_SET_TOO_LARGE = "RuleSetTooLarge"
