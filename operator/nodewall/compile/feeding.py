@@ -124,15 +124,20 @@ class Feeding:
                 yield account
 
     def _fill(self, group: Group, source: Source) -> Iterator[None]:
-        """In steps, because a selector may mean very many pods."""
+        """In steps, because a selector may mean very many pods, and a Service have very many slices."""
         if isinstance(source, Scope | Account):
             for record in self._records(source):
                 if record.pod:
                     group.join(record.pod, record.owned)
                     self._operations.fed += 1
                 yield
-        else:
-            self._refill(source)
+        elif isinstance(source, Served):
+            for each in source.slices.values():
+                group.serve(None, each)
+                self._operations.fed += 1
+                yield
+        elif isinstance(group, AddressMembers) and isinstance(source, NodeScope):
+            group.replace(self._nodes.addresses(source))
 
     def _records(self, source: Scope | Account) -> Iterator[PodRecord]:
         if isinstance(source, Scope):
@@ -150,26 +155,26 @@ class Feeding:
         if old:
             served = self._served[ServicePeer(old.namespace, old.service)]
             del served.slices[key]
-            self._refill(served)
+            self._serve(served, old, None)
             yield from self._let_go(served)
         if new:
             service = ServicePeer(new.namespace, new.service)
             served = self._served.setdefault(service, Served(service))
             served.slices[key] = new
-            self._refill(served)
+            self._serve(served, None, new)
+
+    def _serve(self, served: Served, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        for group in served.groups.values():
+            group.serve(old, new)
+            self._touch(group)
 
     def refill(self, scopes: Iterable[NodeScope]) -> None:
         """These scopes mean other addresses now."""
         for scope in scopes:
-            self._refill(scope)
-
-    def _refill(self, source: Source) -> None:
-        for group in source.groups.values():
-            if isinstance(source, Served):
-                group.serve(source.slices.values())
-            elif isinstance(source, NodeScope) and isinstance(group, AddressMembers):
-                group.replace(self._nodes.addresses(source))
-            self._touch(group)
+            for group in scope.groups.values():
+                if isinstance(group, AddressMembers):
+                    group.replace(self._nodes.addresses(scope))
+                    self._touch(group)
 
     # --- what changed
 

@@ -21,7 +21,7 @@ class Members(Generic[M, V]):
     policies and classes that name it; a group that nobody names is dropped.
     """
 
-    __slots__ = ("_members", "_value", "added", "name", "nodes", "removed", "users")
+    __slots__ = ("_members", "_served", "_value", "added", "name", "nodes", "removed", "users")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -30,6 +30,7 @@ class Members(Generic[M, V]):
         self.added: set[M] = set()
         self.removed: set[M] = set()
         self._members: dict[M, None] = {}
+        self._served: dict[M, int] = {}  # in how many slices a member is
         self._value: V | None = None
 
     def add(self, members: Iterable[M]) -> None:
@@ -52,9 +53,16 @@ class Members(Generic[M, V]):
         """The opposite of ``join`` with equal arguments."""
         self.discard(self._of_pod(pod, owned))
 
-    def serve(self, slices: Iterable[EndpointSlice]) -> None:
-        """The group stands for a Service, and these are all its slices."""
-        self.replace(self._of_slices(slices))
+    def serve(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        """The group stands for a Service, and one of its slices is this now. What another one names as well stays."""
+        for each in set(self._of_slices((new,))) if new else ():
+            self._served[each] = self._served.get(each, 0) + 1
+            self.add((each,))
+        for each in set(self._of_slices((old,))) if old else ():
+            self._served[each] -= 1
+            if not self._served[each]:
+                del self._served[each]
+                self.discard((each,))
 
     def replace(self, members: Iterable[M]) -> None:
         wanted = set(members)
