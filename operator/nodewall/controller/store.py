@@ -58,6 +58,7 @@ class Store:
         self._accepted: dict[PolicyRef, tuple[str, Policy]] = {}
         self._pods_of: dict[str, dict[NamespacedName, Pod]] = {}
         self._farewells: defaultdict[str, dict[PolicyRef, _Farewell]] = defaultdict(dict)
+        self._tidied = float("-inf")
         self._held: defaultdict[str, set[PolicyRef]] = defaultdict(set)
         self.state = ClusterState(**{kind.value: MappingProxyType(self._tables[kind]) for kind in Input})
         self.policies: Mapping[PolicyRef, StoredPolicy] = MappingProxyType(self._policies)
@@ -145,7 +146,8 @@ class Store:
         if not self._alive(ref.namespace) and self.pods_of(ref.namespace):
             self._held[ref.namespace].add(ref)
             return []
-        self._forget_farewells(now)
+        if now - self._tidied > FAREWELL_SECONDS:  # now and then: each time would cost the square of their number
+            self._forget_farewells(now)
         self._farewells[ref.namespace][ref] = _Farewell(policy, now)
         return self._enforce(ref, None)
 
@@ -167,6 +169,7 @@ class Store:
         return [change for ref in sorted(self._held.pop(namespace, ())) for change in self._enforce(ref, None)]
 
     def _forget_farewells(self, now: float) -> None:
+        self._tidied = now
         for namespace, farewells in list(self._farewells.items()):
             for ref in [ref for ref, farewell in farewells.items() if now - farewell.at > FAREWELL_SECONDS]:
                 del farewells[ref]
