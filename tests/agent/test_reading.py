@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nodewall.agent.loop import Read
 from nodewall.agent.reading import LARGEST, reader
 from nodewall.api import ruleset as codec
 from nodewall.model.errors import BadInputError
@@ -79,10 +80,39 @@ DAMAGE: dict[str, tuple[Callable[[Body], None], str]] = {
 def test_a_damaged_one_is_refused_with_the_place(damage: Callable[[Body], None], reason: str) -> None:
     it = body()
     damage(it)
-    with pytest.raises(BadInputError) as caught:
-        reader(NODE)(json.dumps(it).encode())
-    assert reason in str(caught.value)
-    assert "\n" not in str(caught.value)
+    said = set()
+    for read in (reader(NODE), _seasoned()):
+        with pytest.raises(BadInputError) as caught:
+            read(json.dumps(it).encode())
+        said.add(str(caught.value))
+    (message,) = said
+    assert reason in message
+    assert "\n" not in message
+
+
+def _seasoned() -> Read:
+    """A reader that has read the whole one before, and another one after it that it refused."""
+    read, nameless = reader(NODE), body()
+    read(json.dumps(body()).encode())
+    _nameless(nameless)
+    with pytest.raises(BadInputError):
+        read(json.dumps(nameless).encode())
+    return read
+
+
+def test_one_after_the_other_is_read_as_it_is() -> None:
+    """The digest says which, the generation too, and the bytes are those that came."""
+    read = _seasoned()
+    for generation, peers in enumerate((("10.0.2.1",), ("10.0.2.1", "10.0.2.2"), (), ("10.0.2.1",))):
+        document = codec.document(content(*peers))
+        document["metadata"] |= {"uid": f"u{generation}", "generation": generation}
+        source = json.dumps(document).encode()
+        assert read(source) == reader(NODE)(source)
+        assert (read(source).content, read(source).uid, read(source).source) == (
+            content(*peers),
+            f"u{generation}",
+            source,
+        )
 
 
 @pytest.mark.parametrize("source", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"x" * (LARGEST + 1)])

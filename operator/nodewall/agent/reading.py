@@ -6,6 +6,7 @@ from nodewall.agent.decide import RuleSet
 from nodewall.agent.grouping import Gathering, known, project
 from nodewall.agent.loop import Read
 from nodewall.api import parsed, ruleset
+from nodewall.api.rereading import Rereader
 from nodewall.model.errors import BadInputError
 
 LARGEST = 4 << 20
@@ -13,15 +14,20 @@ LARGEST = 4 << 20
 
 
 def reader(node: str) -> Read:
-    """Reads the NodeRuleSets of ``node``.
+    """Reads the NodeRuleSets of ``node``, one after the other: of what stays the same, only the bytes are looked at.
 
     Raises BadInputError for another node's (its pods are not here, and ours would be unguarded), for one that is not
     whole or that holds what this version does not know.
     """
 
+    last = Rereader(node)
+
     def read(source: bytes) -> RuleSet:
         if len(source) > LARGEST:
             raise BadInputError(f"is {len(source)} bytes long, {LARGEST} at most are read", subject="NodeRuleSet")
+        found = last.read(source)
+        if found:
+            return RuleSet(found.meta.uid, found.meta.generation, found.digest, found.content, source)
         body = parsed.decode(source)
         meta = parsed.meta_of(body, namespaced=False)
         if meta.name != node:

@@ -7,7 +7,9 @@ Reading refuses what it does not know or cannot trust, all of it, because half a
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain as joined
 from typing import Any, TypeVar
 
 import msgspec
@@ -64,6 +66,7 @@ from nodewall.model.ruleset import (
 API_VERSION, KIND = "nodewall.io/v1alpha1", "NodeRuleSet"
 T = TypeVar("T")
 V = TypeVar("V")
+W = TypeVar("W")
 _ENTRIES = 64
 """Of a list, encoded at a time. Most are not longer, and are encoded with all else in one go."""
 
@@ -277,7 +280,7 @@ def decode(body: Body) -> NodeRuleSet:
     node = meta_of(raw, namespaced=False).name
     try:
         return _decode_spec(node, raw.get("spec"))
-    except _Unusable as error:
+    except Unusable as error:
         raise RuleSetError(error.message, subject=f"{KIND} {node}", path=error.path) from None
 
 
@@ -287,7 +290,9 @@ def stated_digest(body: Body) -> str:
     return found if isinstance(found, str) else ""
 
 
-class _Unusable(Exception):  # noqa: N818 - turned into RuleSetError, with the node's name, at the one exit
+class Unusable(Exception):  # noqa: N818 - turned into RuleSetError, with the node's name, at the one exit
+    """What is wrong with a spec, and where."""
+
     def __init__(self, path: str, message: str) -> None:
         self.path, self.message = path, message
         super().__init__(message)
@@ -297,28 +302,30 @@ def _decode_spec(node: str, raw: object) -> NodeRuleSet:
     report = Report()
     wire = convert(raw, NodeRuleSetSpec, "spec", report)
     if wire is None:
-        raise _Unusable(report.problems[0].path, report.problems[0].message)
+        raise Unusable(report.problems[0].path, report.problems[0].message)
     if wire.digest != digest_of(raw):
-        raise _Unusable(
-            "spec.digest", "is not the digest of the rest; the object was changed, or is of another version"
-        )
+        raise Unusable("spec.digest", "is not the digest of the rest; the object was changed, or is of another version")
+    lists = {name: _each(getattr(wire, one.field), one.read, f"spec.{name}") for name, one in ENTRIES.items()}
+    return of_lists(node, lists, wire.groups_revision)
+
+
+def of_lists(node: str, lists: Mapping[str, tuple[Any, ...]], revision: int) -> NodeRuleSet:
+    """The rule set that holds what was read of each of ``ENTRIES``. Raises Unusable when a name leads nowhere."""
+    shared: tuple[SharedGroupWire, ...] = lists["sharedGroups"]
     ruleset = NodeRuleSet(
         node=node,
-        groups=_each(wire.address_groups, _group, "spec.addressGroups"),
-        port_groups=_each(wire.port_groups, _port_group, "spec.portGroups"),
-        classes=_each(wire.classes, _class, "spec.classes"),
-        endpoints=_each(wire.endpoints, _endpoint, "spec.endpoints"),
-        rules=_each(wire.policies, _ref, "spec.policies"),
-        pod_cidrs=_each(wire.pod_cidrs, _network, "spec.podCIDRs"),
-        shared=_shared_groups(wire.shared_groups, "Addresses"),
-        shared_ports=_shared_groups(wire.shared_groups, "Destinations"),
-        revision=wire.groups_revision,
+        groups=lists["addressGroups"],
+        port_groups=lists["portGroups"],
+        classes=lists["classes"],
+        endpoints=lists["endpoints"],
+        rules=lists["policies"],
+        pod_cidrs=lists["podCIDRs"],
+        shared=_shared_groups(shared, "Addresses"),
+        shared_ports=_shared_groups(shared, "Destinations"),
+        revision=revision,
     )
     _check_names(ruleset)
     return ruleset
-
-
-W = TypeVar("W")
 
 
 def _each(wires: Iterable[W], read: Callable[[W, str], T], at: str) -> tuple[T, ...]:
@@ -328,19 +335,29 @@ def _each(wires: Iterable[W], read: Callable[[W, str], T], at: str) -> tuple[T, 
 def _address(text: str, at: str) -> Address:
     found = address(text)
     if found != text:
-        raise _Unusable(at, f"{text!r} is not an IP address in its canonical spelling")
+        raise Unusable(at, f"{text!r} is not an IP address in its canonical spelling")
     return Address(text)
 
 
 def _network(text: str, at: str) -> Network:
     found = network(text)
     if found is None or str(found) != text:
-        raise _Unusable(at, f"{text!r} is not a CIDR in its canonical spelling")
+        raise Unusable(at, f"{text!r} is not a CIDR in its canonical spelling")
     return found
 
 
 def _group(wire: AddressGroupWire, at: str) -> AddressGroup:
     return AddressGroup(wire.name, wire.description, _each(wire.addresses, _address, f"{at}.addresses"))
+
+
+def group_again(wire: AddressGroupWire, was: AddressGroup) -> AddressGroup:
+    """A group that ``was`` another one: the members that it had are known to be addresses, and stay the same objects.
+
+    Raises Unusable.
+    """
+    known = dict(zip(was.addresses, was.addresses, strict=True))
+    addresses = [known.get(text) or _address(text, "") for text in wire.addresses]  # type: ignore[call-overload]
+    return AddressGroup(wire.name, wire.description, tuple(addresses))
 
 
 def _port_group(wire: PortGroupWire, at: str) -> PortGroup:
@@ -355,7 +372,7 @@ def _member(text: str, at: str) -> PortMember:
     parts = text.split("/")
     port = _port("/".join(parts[1:]), at) if len(parts) == 3 else None
     if not isinstance(port, PortRange) or port.first != port.last:
-        raise _Unusable(at, f"{text!r} is not like 10.0.0.1/TCP/80")
+        raise Unusable(at, f"{text!r} is not like 10.0.0.1/TCP/80")
     return PortMember(_address(parts[0], at), port.protocol, port.first)
 
 
@@ -370,7 +387,7 @@ def _port(text: str, at: str) -> NumericPort:
         port = read(found.groupdict()) if found else None
         if port is not None and port_text(port) == text:
             return port
-    raise _Unusable(at, f"{text!r} is not like TCP/80, TCP/80-90, ICMP/8/0 or IP/47")
+    raise Unusable(at, f"{text!r} is not like TCP/80, TCP/80-90, ICMP/8/0 or IP/47")
 
 
 def _port_range(found: Mapping[str, str | None]) -> PortRange | None:
@@ -454,6 +471,33 @@ def _ref(wire: RuleRefWire, _at: str) -> RuleRef:
     )
 
 
+def _as_it_is(wire: W, _at: str) -> W:
+    return wire
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of one of the spec's lists: the list's ``field`` in ``NodeRuleSetSpec``, what the entry is on the wire,
+    and what reads it (wire, path); that raises Unusable.
+    """
+
+    field: str
+    form: Any
+    read: Callable[[Any, str], Any]
+
+
+ENTRIES: Mapping[str, Entry] = {
+    "addressGroups": Entry("address_groups", AddressGroupWire, _group),
+    "portGroups": Entry("port_groups", PortGroupWire, _port_group),
+    "classes": Entry("classes", ClassWire, _class),
+    "endpoints": Entry("endpoints", EndpointWire, _endpoint),
+    "policies": Entry("policies", RuleRefWire, _ref),
+    "podCIDRs": Entry("pod_cidrs", str, _network),
+    "sharedGroups": Entry("shared_groups", SharedGroupWire, _as_it_is),
+}
+"""By the name of the list."""
+
+
 def read_address(text: str) -> Address | None:
     """None unless it is an address in its canonical spelling."""
     return Address(text) if address(text) == text else None
@@ -463,7 +507,7 @@ def read_member(text: str) -> PortMember | None:
     """The opposite of ``member_text``; None for what that would not write."""
     try:
         return _member(text, "")
-    except _Unusable:
+    except Unusable:
         return None
 
 
@@ -477,11 +521,14 @@ def _check_names(ruleset: NodeRuleSet) -> None:
     refs = _unique((one.id for one in ruleset.rules), "spec.policies")
     _unique((one.name for one in ruleset.classes), "spec.classes")
     for index, one in enumerate(ruleset.classes):
-        at = f"spec.classes[{index}]"
-        for rule in [*one.rules, *(rule for audit in one.audits for rule in audit.rules)]:
-            _known([rule.id], refs, f"{at}.rules", "policies")
-            _known(rule.match.groups, groups, f"{at}.rules", "addressGroups")
-            _known(rule.match.port_groups, port_groups, f"{at}.rules", "portGroups")
+        for rule in joined(one.rules, *(audit.rules for audit in one.audits)):
+            match = rule.match
+            if rule.id in refs and groups.issuperset(match.groups) and port_groups.issuperset(match.port_groups):
+                continue  # which is so for thousands, with every change
+            at = f"spec.classes[{index}].rules"
+            _known([rule.id], refs, at, "policies")
+            _known(match.groups, groups, at, "addressGroups")
+            _known(match.port_groups, port_groups, at, "portGroups")
     _check_endpoints(ruleset)
 
 
@@ -495,20 +542,23 @@ def _check_endpoints(ruleset: NodeRuleSet) -> None:
         for direction in Direction
     }
     for index, one in enumerate(ruleset.endpoints):
+        if one.ingress in classes[Direction.INGRESS] and one.egress in classes[Direction.EGRESS]:
+            continue
         _known([one.ingress], classes[Direction.INGRESS], f"spec.endpoints[{index}].ingress", "ingress classes")
         _known([one.egress], classes[Direction.EGRESS], f"spec.endpoints[{index}].egress", "egress classes")
     _unique((each for one in ruleset.endpoints for each in one.addresses), "spec.endpoints", "address")
 
 
 def _unique(names: Iterable[str], at: str, what: str = "name") -> frozenset[str]:
-    counted = Counter(names)
-    repeated = next((name for name, count in counted.items() if count > 1), None)
-    if repeated is not None:
-        raise _Unusable(at, f"{what} {repeated!r} stands there twice")
-    return frozenset(counted)
+    each = list(names)
+    found = frozenset(each)
+    if len(found) != len(each):
+        repeated = next(name for name, count in Counter(each).items() if count > 1)
+        raise Unusable(at, f"{what} {repeated!r} stands there twice")
+    return found
 
 
 def _known(names: Iterable[str], known: frozenset[str], at: str, where: str) -> None:
     for name in names:
         if name not in known:
-            raise _Unusable(at, f"{name!r} is not among the {where}")
+            raise Unusable(at, f"{name!r} is not among the {where}")

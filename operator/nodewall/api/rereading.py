@@ -1,0 +1,160 @@
+"""Reading one node's rule sets one after the other: what is byte for byte as in the last one is not read again.
+
+A NodeRuleSet comes whole with every change, and most of it is what it was. Its entries (groups, classes, endpoints ...)
+are compared as bytes, and what was made of equal ones is taken over as it is; that tells whoever draws a table, too,
+that nothing has changed there. Nothing is refused here: what cannot be read in this way has to be read by
+``ruleset.decode``, which says what is wrong with it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import compress, count
+from operator import ne
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from nodewall.api.parsed import Meta, meta_of
+from nodewall.api.ruleset import ENTRIES, Entry, Unusable, canonical, group_again, of_lists
+from nodewall.api.rulesetwire import AddressGroupWire
+from nodewall.model.errors import BadInputError
+from nodewall.model.ruleset import AddressGroup, NodeRuleSet
+
+
+class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """``NodeRuleSetSpec`` with the entries of its lists unread."""
+
+    digest: str
+    address_groups: list[Raw]
+    port_groups: list[Raw]
+    classes: list[Raw]
+    endpoints: list[Raw]
+    policies: list[Raw]
+    pod_cidrs: list[Raw] = msgspec.field(name="podCIDRs")
+    shared_groups: list[Raw] | UnsetType = UNSET
+    groups_revision: int | UnsetType = UNSET
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_spec = msgspec.json.Decoder(_Spec).decode
+
+_Text = Raw | bytes
+_UNREADABLE = (msgspec.MsgspecError, BadInputError, Unusable, UnicodeError, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A NodeRuleSet as it was read. ``digest`` is that of its content."""
+
+    meta: Meta
+    digest: str
+    content: NodeRuleSet
+
+
+class Rereader:
+    """Reads the NodeRuleSets of ``node``, and keeps the last one that it could read."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._lists: Mapping[str, _List] = dict.fromkeys(ENTRIES, _List())
+
+    def read(self, source: bytes) -> Found | None:
+        """What ``ruleset.decode`` makes of it. None: ask that, for it cannot be used, or is another node's."""
+        try:
+            return self._read(source)
+        except _UNREADABLE:
+            return None
+
+    def _read(self, source: bytes) -> Found | None:
+        if not source.isascii():
+            source.decode()  # nobody below looks at all of it
+        top = _decode_object(source)
+        spec = _decode_spec(top.pop("spec", b""))
+        meta = meta_of({key: msgspec.json.decode(raw) for key, raw in top.items()}, namespaced=False)
+        if meta.name != self._node:
+            return None
+        given = {name: getattr(spec, entry.field) for name, entry in ENTRIES.items()}
+        lists = {name: self._lists[name].follow(given[name] or [], entry) for name, entry in ENTRIES.items()}
+        revision = spec.groups_revision
+        texts: dict[str, Iterable[_Text]] = {
+            name: each.json() for name, each in lists.items() if given[name] is not UNSET
+        }
+        if revision is not UNSET:
+            texts["groupsRevision"] = [canonical(revision)]
+        if spec.digest != _digest(texts):
+            return None
+        values = {name: each.values for name, each in lists.items()}
+        content = of_lists(meta.name, values, 0 if revision is UNSET else revision)
+        self._lists = lists
+        return Found(meta, spec.digest, content)
+
+
+def _digest(texts: Mapping[str, Iterable[_Text]]) -> str:
+    """Of an object with these fields, each in pieces: as ``ruleset.digest_of`` makes it of the object as a whole."""
+    found = sha256()
+    for place, name in enumerate(sorted(texts)):
+        found.update(b"%s%s:" % (b"," if place else b"{", canonical(name)))
+        for text in texts[name]:
+            found.update(text)
+    found.update(b"}" if texts else b"{}")
+    return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list of the spec, by entry: as it came, in canonical JSON where it came in another spelling, and what was read.
+
+    ``values`` is the very same tuple for as long as the list is the same.
+    """
+
+    raws: Sequence[Raw] = ()
+    spelled: tuple[bytes | None, ...] = ()
+    values: tuple[Any, ...] = ()
+
+    def json(self) -> Iterator[_Text]:
+        """In pieces."""
+        yield b"["
+        yield b",".join([spelled or raw for spelled, raw in zip(self.spelled, self.raws, strict=True)])
+        yield b"]"
+
+    def follow(self, raws: Sequence[Raw], entry: Entry) -> "_List":
+        """The list as it came now. None of the old bytes stay: each is a piece of its whole object, and would keep it.
+
+        Raises what reading an entry raises.
+        """
+        shorter = min(len(self.raws), len(raws))
+        head = _alike(self.raws, raws, shorter)
+        if head == len(self.raws) == len(raws):
+            return replace(self, raws=raws)
+        tail = _alike(reversed(self.raws), reversed(raws), shorter - head)
+        old = slice(head, len(self.raws) - tail)
+        gone = replace(self, raws=self.raws[old], spelled=self.spelled[old], values=self.values[old])
+        come = tuple(gone.read(raws[head : len(raws) - tail], entry))
+        return _List(
+            raws,
+            (*self.spelled[:head], *(spelled for spelled, _ in come), *self.spelled[old.stop :]),
+            (*self.values[:head], *(value for _, value in come), *self.values[old.stop :]),
+        )
+
+    def read(self, raws: Iterable[Raw], entry: Entry) -> Iterator[tuple[bytes | None, Any]]:
+        """(canonical JSON, what was read) of entries, whether they are in this list or not."""
+        known = dict(zip(map(bytes, self.raws), zip(self.spelled, self.values, strict=True), strict=True))
+        groups = {value.name: value for value in self.values if isinstance(value, AddressGroup)}
+        for text in map(bytes, raws):
+            yield known.get(text) or _read(text, entry, groups)
+
+
+def _read(text: bytes, entry: Entry, groups: Mapping[str, AddressGroup]) -> tuple[bytes | None, Any]:
+    """``groups`` are address groups as they were, of which one may have got other members."""
+    body = msgspec.json.decode(text)
+    wire, spelled = msgspec.convert(body, entry.form), canonical(body)
+    was = groups.get(wire.name) if isinstance(wire, AddressGroupWire) else None
+    value = group_again(wire, was) if was else entry.read(wire, "")
+    return (None if spelled == text else spelled), value
+
+
+def _alike(these: Iterable[Raw], those: Iterable[Raw], most: int) -> int:
+    """How many are equal, from the beginning on; no more than ``most``."""
+    return min(next(compress(count(), map(ne, these, those)), most), most)
