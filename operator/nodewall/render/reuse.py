@@ -123,13 +123,13 @@ class Edit(Generic[Key, T]):
     def use(self, key: Key, thing: T) -> None:
         """Raises BadInputError when another thing is there: keeping either would be wrong."""
         uses = self._count(key)
-        self._uses[key] = uses + 1
-        if not uses:
+        if uses:
+            known = self.changed.get(key) or self._before.things[key]
+            if known is not thing and known != thing:
+                raise BadInputError(f"two different objects would be named {key}", subject="NodeRuleSet")
+        else:
             self.changed[key] = thing
-            return
-        known = self.changed.get(key) or self._before.things[key]
-        if known is not thing and known != thing:
-            raise BadInputError(f"two different objects would be named {key}", subject="NodeRuleSet")
+        self._uses[key] = uses + 1
 
     def swaps(self) -> list[tuple[T | None, T | None]]:
         """(what was there, what is there now) of what has changed."""
