@@ -163,6 +163,7 @@ UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "a large group": log(group=65536),
     "another mark": {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}},
     "a whole mark": {"mangle": {"key": MARK, "value": 1}},
+    "bits kept and set": {"mangle": {"key": MARK, "value": {"|": [{"&": [MARK, 3]}, 2]}}},
     "bits of one mark for another": {
         "mangle": {"key": MARK, "value": {"|": [{"&": [{"meta": {"key": "mark"}}, 1]}, 1]}}
     },

@@ -11,7 +11,7 @@ from e2e import netns
 from nodewall.agent.drift import Ears, Touched, deaf_to, hear
 from nodewall.agent.kernel import Kernel, fingerprint
 from nodewall.agent.netlink import NETLINK_NETFILTER, attach_filter, attribute, messages, open_socket
-from nodewall.render import Settings, diff, render, replace
+from nodewall.render import Settings, Strict, diff, render, replace
 from tests.agent.node import until
 from tests.agent.rulesets import content
 
@@ -135,9 +135,10 @@ def test_a_hand_on_our_table_is_heard_and_named(text: str, namespace: str) -> No
 
 
 @pytest.mark.kernel
-def test_our_own_changes_and_other_tables_are_not_heard(namespace: str) -> None:
+@pytest.mark.parametrize("settings", [Settings(), Settings(strict=Strict(7))], ids=["elements", "rules"])
+def test_our_own_changes_and_other_tables_are_not_heard(namespace: str, settings: Settings) -> None:
     async def work(kernel: Kernel, heard: Heard) -> None:
-        old, new = (render(content(*peers), Settings()) for peers in (("10.0.2.1",), ("10.0.2.2",)))
+        old, new = render(content("10.0.2.1"), Settings()), render(content("10.0.2.2"), settings)
         await kernel.apply(replace(old).json())
         for _ in range(10):
             for before, after in ((old, new), (new, old)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
-_PARTS = ("operator", "tests", "e2e", "crds", "pyproject.toml")
+_PARTS = ("operator", "tests", "e2e", "bench", "crds", "pyproject.toml")
 _LONGEST = 300.0
 PASSED, FAILED = 0, 1
 """Exit codes of pytest that say something about the code; any other says that the tests did not run."""

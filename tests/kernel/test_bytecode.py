@@ -6,7 +6,7 @@ kernel holds of rules, sets, elements, chains and counters, and the listing besi
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -263,6 +263,11 @@ def compare(two: tuple[Bed, Bed], wanted: Table) -> None:
     if rest:
         assert batch.encoded(rest.json()["nftables"], (1, 0, 6), {}) is not None, "libnftables would do it"
         ours.run(ours.kernel.apply(rest.json()))
+    same(two)
+
+
+def same(two: tuple[Bed, Bed]) -> None:
+    theirs, ours = two
     assert bytecode.differences(bytecode.held(ours.namespace), bytecode.held(theirs.namespace)) == []
     assert nft.canonical(ours.namespace) == nft.canonical(theirs.namespace)
 
@@ -276,6 +281,27 @@ def test_many_rules_and_what_is_said_about_them(two: tuple[Bed, Bed]) -> None:
     rules = [Rule(statements, comment) for statements in STATEMENTS.values() for comment in COMMENTS[:2]]
     compare(two, table(*rules[::2]))
     compare(two, table(*(Rule((DROP,), comment) for comment in COMMENTS)))
+
+
+OWN = {"family": "inet", "table": "nodewall"}
+NEW_TABLE: list[dict[str, Any]] = [
+    {verb: {"table": {"family": "inet", "name": "nodewall"}}} for verb in ("add", "delete", "add")
+]
+
+
+@pytest.mark.parametrize("flags", [[], ["interval"]], ids=["single", "intervals"])
+@pytest.mark.parametrize("types", ["ipv4_addr", "ifname", ["inet_proto", "inet_service"]], ids=str)
+@pytest.mark.parametrize("size", [1, 65535])
+def test_a_set_of_a_size(two: tuple[Bed, Bed], size: int, types: str | list[str], flags: list[str]) -> None:
+    declared = [{"add": {"set": {**OWN, "name": "s", "type": types, "size": size, "flags": flags}}}]
+    if not flags:
+        declared.append({"add": {"map": {**OWN, "name": "m", "type": types, "map": "verdict", "size": size}}})
+    theirs, ours = two
+    theirs.run(theirs.kernel.apply({"nftables": [*NEW_TABLE, *declared]}))
+    ours.run(ours.kernel.apply({"nftables": NEW_TABLE}))
+    assert batch.encoded(declared, (1, 0, 6), {}) is not None
+    ours.run(ours.kernel.apply({"nftables": declared}))
+    same(two)
 
 
 @pytest.mark.parametrize("chosen", SETTINGS.values(), ids=SETTINGS)

@@ -80,14 +80,15 @@ def _log(body: Any, _place: Place) -> bytes:
 
 
 def _mangle(body: Any, _place: Place) -> bytes:
-    """The connection's mark: some bits kept, some set."""
+    """The connection's mark: some bits kept, some of the others set."""
     match body:
-        case {"key": to, "value": {"|": [{"&": [source, kept]}, bits]}, **rest} if (
-            to == source == OWN_MARK and not rest
-        ):
-            changed = masked(mark(kept & ~bits), mark(bits))
-            return loaded(MARK) + changed + expression("ct", number(2, 3), number(4, FIRST_REGISTER))
+        case {"key": key, "value": {"|": [{"&": [own, int(kept)]}, int(bits)]}, **rest} if key == own == OWN_MARK:
+            if not kept & bits and not rest:
+                return loaded(MARK) + masked(mark(kept), mark(bits)) + _SET_MARK
     raise UnknownFormError("a change of a packet")
+
+
+_SET_MARK = expression("ct", number(2, 3), number(4, FIRST_REGISTER))
 
 
 def _end(word: str) -> Callable[[Any, Place], bytes]:

@@ -19,7 +19,8 @@ Key = tuple[str, ...]
 
 FIRST_REGISTER = 1
 EQUAL, NOT_EQUAL, LOWEST, HIGHEST = 0, 1, 5, 3
-_REGISTER_BYTES, _FIRST_OF_FOUR = 16, 8
+_FIRST_OF_FOUR = 8
+"""The first register again, as the first of those of four bytes."""
 _LIST_ELEMENT, _NAME, _DATA = 1, 1, 2
 _NETWORK, _TRANSPORT = 1, 2
 _IPV4, _IPV6 = 2, 10
@@ -173,14 +174,8 @@ def concatenated(fields: tuple[Field, ...]) -> Iterator[bytes]:
     """Several fields as one key, each at a multiple of four bytes."""
     offset = 0
     for field in fields:
-        yield loaded(field, _register(offset))
+        yield loaded(field, _FIRST_OF_FOUR + offset // 4)
         offset += padded_length(field.length)
-
-
-def _register(offset: int) -> int:
-    """The register that begins at this byte: one of 16 bytes where one does, else one of four."""
-    register, inside = divmod(offset, _REGISTER_BYTES)
-    return _FIRST_OF_FOUR + offset // 4 if inside else FIRST_REGISTER + register
 
 
 def asked(field: Field, known: Context) -> tuple[bytes, Context]:
