@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 from nodewall.api import peergroup
 from nodewall.api.peergroup import LARGEST_REVISION, REVISION
 from nodewall.controller.limiter import MOST
-from nodewall.kube.clock import Clock, backoff
+from nodewall.kube.clock import Clock, backoff, heard
 from nodewall.kube.errors import ApiError
 from nodewall.model.errors import NodewallError
 from nodewall.model.ruleset import GroupPart, SharedGroup
@@ -201,7 +201,7 @@ class Groups:
         """Until cancelled. ``holders`` are the NodeRuleSets that there are, by node."""
         failures, sweep_at = 0, self._clock.monotonic() + SWEEP
         while True:
-            await self._wait(sweep_at - self._clock.monotonic())
+            await heard(self._news, sweep_at - self._clock.monotonic())
             try:
                 if self._leads() and self._taken:
                     await self._round(holders, told)
@@ -219,14 +219,6 @@ class Groups:
                 await self._clock.sleep(delay)
             if self._clock.monotonic() >= sweep_at:
                 sweep_at = self._clock.monotonic() + SWEEP
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(max(seconds, 0)):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
 
     async def _round(self, holders: Mapping[str, Holder], told: Told) -> None:
         if self._compare:

@@ -7,19 +7,19 @@ node is compiled at the moment its write begins, so the newest state wins.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
-from nodewall.compile.changes import Change, Dirty, Input, Reason
+from nodewall.compile.changes import Change, Input, Reason
 from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
 from nodewall.controller.publish import OversizedError, Publisher, Result, Step
-from nodewall.controller.quarantine import HeldError
+from nodewall.controller.quarantine import Compiler, HeldError
 from nodewall.controller.schedule import Pace, Schedule
-from nodewall.kube.clock import Breath, Clock, backoff, in_turns
+from nodewall.kube.clock import Breath, Clock, backoff, heard, in_turns, soonest
 from nodewall.kube.errors import ApiError, InvalidError
 from nodewall.model.cluster import Node
-from nodewall.model.ruleset import GroupPart, NodeRuleSet
+from nodewall.model.ruleset import NodeRuleSet
 
 log = logging.getLogger(__name__)
 
@@ -36,29 +36,6 @@ PACE = Pace(idle=0.05)
 
 REFUSED_PAUSE = 60.0
 """Seconds until what the API server calls invalid is tried again: its definition may be another one by then."""
-
-
-class Compiler(Protocol):
-    """Keeps what it needs of the cluster, and compiles any node at any time."""
-
-    def steps(self, changes: Iterable[Change]) -> Generator[None, None, Dirty]:
-        """Take changes in, step by step; returns the nodes whose rule set may differ now. In between none is valid."""
-        ...
-
-    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
-        """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay. Until its
-        end no changes may be taken in.
-        """
-        ...
-
-    def parts(self) -> Iterator[GroupPart]:
-        """The parts of shared groups that changed since this was asked last. Until its end nothing else is valid."""
-        ...
-
-    @property
-    def shared(self) -> Mapping[str, int]:
-        """In how many parts each shared group is."""
-        ...
 
 
 class Watcher(Protocol):
@@ -204,14 +181,7 @@ class Loop:
     async def _sleep(self) -> None:
         """Until something is due or has changed."""
         instants = (self._schedule.wakes_at(), self._bulk_at(), self._rest_at())
-        at = min((each for each in instants if each is not None), default=None)
-        timeout = None if at is None else max(at - self._clock.monotonic(), 0)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+        await heard(self._wake, soonest(self._clock, instants))
 
     def _bulk_at(self) -> float | None:
         return self._bulk_rest if self._bulk and len(self._comparing) < BULK_WINDOW else None

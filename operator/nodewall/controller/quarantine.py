@@ -67,28 +67,34 @@ Steps = Generator[None, None, Dirty]
 
 
 class Compiler(Protocol):
+    """Keeps what it needs of the cluster, and compiles any node at any time."""
+
+    def steps(self, changes: Iterable[Change]) -> Steps:
+        """Take changes in, step by step; returns the nodes whose rule set may differ now. In between none is valid."""
+        ...
+
+    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
+        """The rule set of a known Node; ``KeyError`` for any other. ``HeldError``: the last one has to stay. Until its
+        end no changes may be taken in.
+        """
+        ...
+
+    def parts(self) -> Iterator[GroupPart]:
+        """The parts of shared groups that changed since this was asked last. Until its end nothing else is valid."""
+        ...
+
+    @property
+    def shared(self) -> Mapping[str, int]:
+        """In how many parts each shared group is."""
+        ...
+
+
+class Fallible(Compiler, Protocol):
     """See ``nodewall.compile.incremental``; after a failure it is thrown away."""
 
     @property
     def nodes(self) -> frozenset[str]:
         """The Nodes that have a rule set."""
-        ...
-
-    def steps(self, changes: Iterable[Change]) -> Steps:
-        """See there."""
-        ...
-
-    def assembling(self, node: str) -> Generator[None, None, NodeRuleSet]:
-        """See there."""
-        ...
-
-    def parts(self) -> Iterator[GroupPart]:
-        """See there."""
-        ...
-
-    @property
-    def shared(self) -> Mapping[str, int]:
-        """See there."""
         ...
 
 
@@ -143,7 +149,7 @@ class Watcher(Protocol):
 class Quarantine:
     """The compiler as the loop knows it; ``make`` makes the one inside."""
 
-    def __init__(self, make: Callable[[], Compiler], watcher: Watcher, clock: Clock) -> None:
+    def __init__(self, make: Callable[[], Fallible], watcher: Watcher, clock: Clock) -> None:
         self._make, self._watcher, self._clock = make, watcher, clock
         self._compiler, self._sound, self._begun = make(), True, False
         self._good: dict[Input, dict[Key, Value]] = {kind: {} for kind in Input}

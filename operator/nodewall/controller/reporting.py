@@ -24,7 +24,7 @@ from nodewall.controller.setbacks import Setbacks
 from nodewall.controller.status import UNKNOWN, Facts, PolicyStatus, Type, as_written, assess, explanation, same
 from nodewall.controller.status import Reason as Why
 from nodewall.controller.store import Store, StoredPolicy
-from nodewall.kube.clock import Breath, Clock, backoff
+from nodewall.kube.clock import Breath, Clock, backoff, heard, soonest
 from nodewall.kube.errors import ApiError, NotFoundError
 from nodewall.kube.http import Target
 from nodewall.kube.resource import Resource
@@ -240,15 +240,8 @@ class Reporting:
                 await asyncio.sleep(0)
 
     async def _sleep(self) -> None:
-        instants = [self._schedule.wakes_at(), self._next_round if self._stale and self._leads else None]
-        at = min((each for each in instants if each is not None), default=None)
-        timeout = None if at is None else max(at - self._clock.monotonic(), 0)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+        instants = (self._schedule.wakes_at(), self._next_round if self._stale and self._leads else None)
+        await heard(self._wake, soonest(self._clock, instants))
 
     async def _begin_round(self) -> None:
         started = self._clock.monotonic()

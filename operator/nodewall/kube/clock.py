@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -79,6 +79,22 @@ class Breath:
         await asyncio.sleep(0)
         self._since = self._clock.monotonic()
         self.rested += self._since - before
+
+
+def soonest(clock: Clock, instants: Iterable[float | None]) -> float | None:
+    """Seconds until the first of these; None: there is none."""
+    at = min((each for each in instants if each is not None), default=None)
+    return None if at is None else at - clock.monotonic()
+
+
+async def heard(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait until the event is set, and clear it; ``seconds`` at most, None: however long that takes."""
+    try:
+        async with asyncio.timeout(None if seconds is None else max(seconds, 0)):
+            await event.wait()
+    except TimeoutError:
+        return
+    event.clear()
 
 
 async def in_turns(steps: Generator[None, None, T], breath: Breath) -> T:
