@@ -44,7 +44,7 @@ faults: setup ## break the code in many subtle ways, and see that tests notice e
 	$(PYTHON) -m tests.faults
 
 soak: setup ## the tests that run for hours
-	HYPOTHESIS_PROFILE=random $(PYTHON) -m pytest -m soak
+	HYPOTHESIS_PROFILE=random $(PYTHON) -m pytest -m soak -o faulthandler_timeout=3600
 
 bench: setup ## measure; writes build/bench.json
 	$(PYTHON) -m bench
