@@ -64,9 +64,9 @@ def test_many_transactions_are_one_context_in_one_thread_that_is_not_the_loops(
 ) -> None:
     async def work(kernel: Any) -> int:
         before = watched.callers.total()
-        await kernel.apply(commands({"add": {"table": TABLE}}))
-        for number in range(1, TRANSACTIONS):
-            await kernel.apply(commands(chain(f"c_{number}")))
+        for number in range(TRANSACTIONS):
+            await kernel.apply(commands({"add": {"table": TABLE}}, chain(f"c_{number}")))
+            await kernel.apply(commands(chain(f"d_{number}")))  # this one goes past libnftables
         assert watched.callers.total() == before + TRANSACTIONS
         return threading.get_ident()
 
