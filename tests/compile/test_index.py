@@ -1,12 +1,14 @@
 """The inverted indexes find exactly what trying everything finds, and try little."""
 
+import time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodewall.compile.index import LabelIndex, SelectorIndex
 from nodewall.compile.operations import Operations
 from nodewall.compile.selectors import matches
-from nodewall.model.labels import EVERYTHING, Labels, Operator, Selector
+from nodewall.model.labels import EVERYTHING, Labels, Operator, Requirement, Selector
 from tests.compile.generate import labels, selectors
 from tests.compile.world import labelled, where
 
@@ -68,3 +70,15 @@ def test_only_what_excludes_or_asks_for_nothing_is_tried_on_everything() -> None
 
 def test_an_in_without_values_is_never_tried() -> None:
     assert _tried(where("a", Operator.IN), by=Labels({"a": "b"})) == 0
+
+
+def test_a_selector_of_many_values_costs_their_number() -> None:
+    """Anybody who may write a NetworkPolicy may write one, and held the controllers up for seconds."""
+    many = Selector.of([Requirement("app", Operator.IN, tuple(f"v{number}" for number in range(50_000)))])
+    index: SelectorIndex[str] = SelectorIndex(Operations())
+    began = time.process_time()
+    index.add(many, "many")
+    assert index.matching(Labels({"app": "v7"})) == ["many"]
+    index.remove(many)
+    assert index.matching(Labels({"app": "v7"})) == []
+    assert time.process_time() - began < 2, "seconds; the square of their number takes sixteen"

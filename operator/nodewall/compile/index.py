@@ -41,25 +41,32 @@ def _of_labels(labels: Labels) -> Iterator[Anchor]:
 
 
 class SelectorIndex(Generic[T]):
-    """One item per selector."""
+    """One item per selector.
 
-    __slots__ = ("_anchors", "_items", "_operations")
+    Under an anchor stand numbers and no selectors: to look up one of 50,000 values takes as long as to read them all,
+    and it has as many anchors.
+    """
+
+    __slots__ = ("_anchors", "_items", "_last", "_operations")
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self._items: dict[Anchor, dict[Selector, T]] = {}
-        self._anchors: dict[Selector, tuple[Anchor, ...]] = {}
+        self._items: dict[Anchor, dict[int, tuple[Selector, T]]] = {}
+        self._anchors: dict[Selector, tuple[int, tuple[Anchor, ...]]] = {}
+        self._last = 0
 
     def add(self, selector: Selector, item: T) -> None:
-        anchors = min(_of_selector(selector), key=self._load)
-        self._anchors[selector] = anchors
+        self._last += 1
+        anchors, entry = min(_of_selector(selector), key=self._load), (selector, item)
+        self._anchors[selector] = self._last, anchors
         for anchor in anchors:
-            self._items.setdefault(anchor, {})[selector] = item
+            self._items.setdefault(anchor, {})[self._last] = entry
 
     def remove(self, selector: Selector) -> None:
-        for anchor in self._anchors.pop(selector):
+        number, anchors = self._anchors.pop(selector)
+        for anchor in anchors:
             items = self._items[anchor]
-            del items[selector]
+            del items[number]
             if not items:
                 del self._items[anchor]
 
@@ -68,7 +75,7 @@ class SelectorIndex(Generic[T]):
 
     def matching(self, labels: Labels) -> list[T]:
         """The items whose selectors match these labels."""
-        tried = [each for anchor in _of_labels(labels) for each in self._items.get(anchor, {}).items()]
+        tried = [each for anchor in _of_labels(labels) for each in self._items.get(anchor, {}).values()]
         self._operations.selectors += len(tried)
         return [item for selector, item in tried if matches(selector, labels)]
 
