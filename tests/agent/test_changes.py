@@ -1,11 +1,13 @@
 """What a change means for connections that live, one row per change."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
-from nodewall.agent.changes import departed, handed_on, stricter, without
+from nodewall.agent.changes import departed, handed_on, looser, stricter, without
 from nodewall.model.address import Address, IpBlock
 from nodewall.model.policy import Action, Direction, PortRange, Protocol, Tier
 from nodewall.model.ruleset import (
@@ -20,7 +22,9 @@ from nodewall.model.ruleset import (
     RuleClass,
     RuleLog,
 )
+from tests.render.test_proportion import Calls
 
+STRANGER = Address("192.0.2.1")
 ADMIN, POLICY = Tier.ADMIN, Tier.NETWORK_POLICY
 
 
@@ -100,6 +104,57 @@ ROWS = {
 @pytest.mark.parametrize(("new", "expected"), ROWS.values(), ids=ROWS)
 def test_stricter(new: NodeRuleSet, expected: bool) -> None:
     assert stricter(OLD, new) is expected
+
+
+@pytest.mark.parametrize(("new", "expected"), ROWS.values(), ids=ROWS)
+def test_what_is_equal_need_not_be_the_same_object(new: NodeRuleSet, expected: bool) -> None:
+    """As after a restart: what was saved is compared with what comes."""
+    assert stricter(deepcopy(OLD), new) is expected
+    assert looser(deepcopy(OLD), new) is looser(OLD, new)
+    assert departed(deepcopy(OLD), new) == departed(OLD, new)
+
+
+LOOSER = {
+    "a peer comes": (with_groups(good=("10.0.2.1", "10.0.2.2")), True),
+    "a peer goes": (with_groups(good=()), False),
+    "a peer is another one": (with_groups(good=("10.0.2.2",)), True),
+    "somebody more is denied": (with_groups(bad=("10.0.9.1", "10.0.9.2")), False),
+    "somebody less is denied": (with_groups(bad=()), True),
+    "a group that no rule uses gains a member": (with_groups(idle=("10.0.3.1", "10.0.3.2")), False),
+    "a named port comes": (replace(OLD, port_groups=(ports("http", ("10.0.4.1", 80), ("10.0.4.2", 80)),)), True),
+    "a named port goes": (replace(OLD, port_groups=(ports("http"),)), False),
+}
+
+
+@pytest.mark.parametrize(("new", "expected"), LOOSER.values(), ids=LOOSER)
+def test_looser(new: NodeRuleSet, expected: bool) -> None:
+    assert looser(OLD, new) is expected
+
+
+class Hashed(str):
+    """Asking for its hash calls a function."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+
+@pytest.mark.parametrize("question", [stricter, looser])
+def test_a_member_more_is_found_without_looking_at_each(question: Callable[[NodeRuleSet, NodeRuleSet], bool]) -> None:
+    """Counted in calls: one for each member would show, and so would a set of them."""
+    calls = []
+    for size in (100, 10_000):
+        members = tuple(Hashed(f"10.{number >> 8}.{number & 255}.1") for number in range(size))
+        old = with_groups(good=members)
+        group = replace(
+            old.groups[1], addresses=(*old.groups[1].addresses[:50], STRANGER, *old.groups[1].addresses[50:])
+        )
+        new = replace(old, groups=(old.groups[0], group, old.groups[2]))
+        with Calls() as counted:
+            question(old, new)
+        calls.append(counted.number)
+    assert calls[0] == calls[1]
 
 
 def test_a_pod_that_is_selected_for_the_first_time_is_judged_anew() -> None:

@@ -158,6 +158,21 @@ def _variants() -> dict[str, tuple[NodeRuleSet, Settings]]:
     harmless = tuple(
         changed(one, rules=tuple(changed(r, action=Action.ACCEPT) for r in one.rules)) for one in e.classes
     )
+    moved = tuple(
+        changed(
+            one,
+            rules=tuple(
+                changed(
+                    rule,
+                    match=changed(
+                        rule.match, ports=tuple(tcp(444) if port == tcp(443) else port for port in rule.match.ports)
+                    ),
+                )
+                for rule in one.rules
+            ),
+        )
+        for one in e.classes
+    )
     policy_only = tuple(
         changed(one, rules=tuple(rule for rule in one.rules if rule.tier is Tier.NETWORK_POLICY), audits=())
         for one in e.classes
@@ -192,10 +207,7 @@ def _variants() -> dict[str, tuple[NodeRuleSet, Settings]]:
         "pod CIDRs": (changed(e, pod_cidrs=()), SETTINGS["guarded"]),
         "no egress": (changed(e, endpoints=tuple(changed(pod, egress="") for pod in e.endpoints)), Settings()),
         "nothing is denied, guarded": (changed(e, classes=harmless), SETTINGS["guarded"]),
-        "classes, folded": (
-            changed(e, classes=tuple(changed(one, rules=one.rules[:-1]) for one in e.classes)),
-            Settings(fold_from=0),
-        ),
+        "ports, folded": (changed(e, classes=moved), Settings(fold_from=0)),
         "others, folded": (changed(e, groups=others), Settings(fold_from=0)),
         "others of other policies, folded": (changed(e, groups=others, rules=renamed), Settings(fold_from=0)),
         "more, folded": (changed(e, groups=more), Settings(fold_from=0)),

@@ -1,24 +1,35 @@
-"""What the step from one rule set to the next means for connections that live, and for addresses that change hands."""
+"""What the step from one rule set to the next means for connections that live, and for addresses that change hands.
 
-from collections.abc import Iterator
+What is the very same object in both is passed over: of all that a rule set holds, that is nearly everything.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from nodewall.model.address import Address
 from nodewall.model.policy import Action
-from nodewall.model.ruleset import NodeRuleSet, Rule, RuleClass
+from nodewall.model.ruleset import AddressGroup, Endpoint, Match, NodeRuleSet, PortGroup, RuleClass
+from nodewall.render.reuse import unlike
 
+G = TypeVar("G", AddressGroup, PortGroup)
 Owner = tuple[str, str]
 """(namespace, pod)"""
 
 
 def owners(content: NodeRuleSet) -> dict[Address, Owner]:
-    return {address: (pod.namespace, pod.pod) for pod in content.endpoints for address in pod.addresses}
+    return _owners(content.endpoints)
+
+
+def _owners(endpoints: Iterable[Endpoint]) -> dict[Address, Owner]:
+    return {address: (pod.namespace, pod.pod) for pod in endpoints for address in pod.addresses}
 
 
 def departed(old: NodeRuleSet, new: NodeRuleSet) -> frozenset[Address]:
     """Addresses that left their pod: nobody's now, or another pod's."""
-    after = owners(new)
-    return frozenset(address for address, owner in owners(old).items() if after.get(address) != owner)
+    gone, come = unlike(old.endpoints, new.endpoints)
+    after = _owners(come)
+    return frozenset(address for address, owner in _owners(gone).items() if after.get(address) != owner)
 
 
 def handed_on(old: NodeRuleSet, new: NodeRuleSet) -> frozenset[Address]:
@@ -46,14 +57,28 @@ def stricter(old: NodeRuleSet, new: NodeRuleSet) -> bool:
 
 def _judged_otherwise(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """A pod that stays is in another class, or its class is not what it was."""
-    before = {(pod.namespace, pod.pod): pod for pod in old.endpoints}
-    staying = [(before[owner], pod) for pod in new.endpoints if (owner := (pod.namespace, pod.pod)) in before]
+    gone, come = unlike(old.endpoints, new.endpoints)
+    before = {(pod.namespace, pod.pod): pod for pod in gone}
+    staying = [(before[owner], pod) for pod in come if (owner := (pod.namespace, pod.pod)) in before]
     if any((was.ingress, was.egress) != (now.ingress, now.egress) for was, now in staying):
         return True
-    classes_before = {each.name: _verdicts(each) for each in old.classes}
-    classes_after = {each.name: _verdicts(each) for each in new.classes}
-    used = {name for _, pod in staying for name in (pod.ingress, pod.egress)}
-    return any(classes_before.get(name) != classes_after.get(name) for name in used)
+    others = frozenset(_other_classes(old, new))
+    return bool(others) and not others.isdisjoint(_classes_of_staying(old, new))
+
+
+def _other_classes(old: NodeRuleSet, new: NodeRuleSet) -> Iterator[str]:
+    """The classes that decide otherwise than before, or that were not there, or are not any more."""
+    gone, come = ({each.name: each for each in classes} for classes in unlike(old.classes, new.classes))
+    for name in gone.keys() | come.keys():
+        was, now = gone.get(name), come.get(name)
+        if was is not now and (was is None or now is None or _verdicts(was) != _verdicts(now)):
+            yield name
+
+
+def _classes_of_staying(old: NodeRuleSet, new: NodeRuleSet) -> set[str]:
+    before = {(pod.namespace, pod.pod) for pod in old.endpoints}
+    staying = (pod for pod in new.endpoints if (pod.namespace, pod.pod) in before)
+    return {name for pod in staying for name in (pod.ingress, pod.egress)}
 
 
 def _verdicts(rule_class: RuleClass) -> tuple[object, ...]:
@@ -62,39 +87,52 @@ def _verdicts(rule_class: RuleClass) -> tuple[object, ...]:
     return (rule_class.direction, rules, rule_class.isolation is not None)
 
 
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
 def _members_matter(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """A group that rules use lost a member, or one that rules deny or pass on gained one."""
-    lost, gained = _moved(old, new)
-    others = _used(new, {Action.DENY, Action.PASS})
-    return bool(lost & (_used(new, {Action.ACCEPT}) | others) or gained & others)
+    lost, gained = _lost(old, new), _lost(new, old)
+    return bool(_uses(new, lost) or _uses(new, gained) & {Action.DENY, Action.PASS})
 
 
 def looser(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """Whether a packet that ``old`` denied might be let in by ``new``, of which nothing but members differs."""
-    lost, gained = _moved(old, new)
-    return bool(gained & _used(new, {Action.ACCEPT, Action.PASS}) or lost & _used(new, {Action.DENY, Action.PASS}))
+    lost, gained = _lost(old, new), _lost(new, old)
+    return bool(_uses(new, gained) & {Action.ACCEPT, Action.PASS} or _uses(new, lost) & {Action.DENY, Action.PASS})
 
 
-def _moved(old: NodeRuleSet, new: NodeRuleSet) -> tuple[set[str], set[str]]:
-    """(groups that lost a member, groups that gained one), of those that are in both."""
-    before, after = _members(old), _members(new)
-    # What was put together before is the very same tuple.
-    changed = {name for name in before.keys() & after.keys() if before[name] is not after[name]}
-    lost = {name for name in changed if set(before[name]) - set(after[name])}
-    gained = {name for name in changed if set(after[name]) - set(before[name])}
-    return lost, gained
+Names = tuple[frozenset[str], frozenset[str]]
+"""(of address groups, of port groups)"""
 
 
-def _members(content: NodeRuleSet) -> dict[str, tuple[object, ...]]:
-    groups: dict[str, tuple[object, ...]] = {f"addresses {group.name}": group.addresses for group in content.groups}
-    return groups | {f"ports {group.name}": group.members for group in content.port_groups}
+def _lost(old: NodeRuleSet, new: NodeRuleSet) -> Names:
+    """Groups that are in both, and of which ``new`` misses a member."""
+    return (
+        _smaller(old.groups, new.groups, lambda group: group.addresses),
+        _smaller(old.port_groups, new.port_groups, lambda group: group.members),
+    )
 
 
-def _used(content: NodeRuleSet, actions: set[Action]) -> frozenset[str]:
-    rules = (rule for each in content.classes for rule in each.rules if rule.action in actions)
-    return frozenset(name for rule in rules for name in _names(rule))
+def _smaller(old: tuple[G, ...], new: tuple[G, ...], members: Callable[[G], tuple[object, ...]]) -> frozenset[str]:
+    gone, come = unlike(old, new)
+    after = {group.name: group for group in come}
+    return frozenset(was.name for was in gone if was.name in after and _misses(members(after[was.name]), members(was)))
 
 
-def _names(rule: Rule) -> Iterator[str]:
-    yield from (f"addresses {name}" for name in rule.match.groups)
-    yield from (f"ports {name}" for name in rule.match.port_groups)
+def _misses(members: tuple[object, ...], those: tuple[object, ...]) -> bool:
+    """Whether one of ``those`` is not among the members."""
+    left, joined = unlike(those, members)
+    return bool(set(left) - set(joined))
+
+
+def _uses(content: NodeRuleSet, names: Names) -> frozenset[Action]:
+    """What is done to those whom rules find in these groups."""
+    if not any(names):
+        return frozenset()
+    return frozenset(rule.action for each in content.classes for rule in each.rules if _names_one(rule.match, names))
+
+
+def _names_one(match: Match, names: Names) -> bool:
+    groups, port_groups = names
+    return not (groups.isdisjoint(match.groups) and port_groups.isdisjoint(match.port_groups))

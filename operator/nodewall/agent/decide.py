@@ -369,7 +369,7 @@ def _toward(state: State, ruleset: RuleSet, gone: frozenset[Address]) -> Step:
     change = diff(state.applied.table, target.table)
     if change is None:
         return Adopt(target, gone)
-    if change.operations > sum(len(holder.elements) for holder in target.table.holders) + LEAST_DIFF:
+    if change.operations > LEAST_DIFF and change.operations > target.table.size + LEAST_DIFF:
         return Apply(Kind.REPLACE, target, replaced(target.table), gone)
     return Apply(Kind.DIFF, target, change, gone)
 

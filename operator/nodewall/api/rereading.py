@@ -37,8 +37,17 @@ class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     groups_revision: int | UnsetType = UNSET
 
 
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_spec = msgspec.json.Decoder(_Spec).decode
+class _Object(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A NodeRuleSet with all but its spec unread."""
+
+    metadata: Raw
+    spec: _Spec
+    api_version: Raw = Raw(b'""')
+    kind: Raw = Raw(b'""')
+    status: Raw = Raw(b"null")
+
+
+_decode_object = msgspec.json.Decoder(_Object).decode
 
 _Text = Raw | bytes
 _UNREADABLE = (msgspec.MsgspecError, BadInputError, Unusable, UnicodeError, RecursionError, OverflowError)
@@ -70,9 +79,11 @@ class Rereader:
     def _read(self, source: bytes) -> Found | None:
         if not source.isascii():
             source.decode()  # nobody below looks at all of it
-        top = _decode_object(source)
-        spec = _decode_spec(top.pop("spec", b""))
-        meta = meta_of({key: msgspec.json.decode(raw) for key, raw in top.items()}, namespaced=False)
+        whole = _decode_object(source)
+        spec = whole.spec
+        for raw in (whole.api_version, whole.kind, whole.status):
+            msgspec.json.decode(raw)  # nobody needs it, but it has to be JSON
+        meta = meta_of({"metadata": msgspec.json.decode(whole.metadata)}, namespaced=False)
         if meta.name != self._node:
             return None
         given = {name: getattr(spec, entry.field) for name, entry in ENTRIES.items()}
