@@ -244,3 +244,12 @@ def test_a_slice_of_names_has_no_addresses() -> None:
     body = {"metadata": {"name": "a"}, "addressType": "FQDN", "endpoints": [{"addresses": ["example.com"]}]}
     parsed = read_endpoint_slice(body)
     assert (parsed.value.addresses, parsed.value.service, parsed.problems) == ((), "", ())
+
+
+@pytest.mark.parametrize(("count", "remembered"), [(3, True), (5_000, False)])
+def test_ports_of_a_workload_are_one_object_but_not_those_of_a_monster(count: int, remembered: bool) -> None:
+    ports = [{"name": f"p{number}", "containerPort": number + 1} for number in range(count)]
+    body = {"metadata": {"name": "p"}, "spec": {"containers": [{"ports": ports}]}}
+    one, other = (read_pod(body).value.ports for _ in range(2))
+    assert len(one) == count
+    assert (one is other) is remembered

@@ -1,5 +1,6 @@
 """Selectors on the wire: what is accepted is what an API server accepts."""
 
+import weakref
 from typing import Any
 
 import msgspec
@@ -82,4 +83,11 @@ def test_one_wrong_condition_spoils_the_selector() -> None:
 
 
 def test_equal_label_sets_are_one_object() -> None:
-    assert shared_labels((("a", "b"),)) is shared_labels((("a", "b"),))
+    one = shared_labels((("a", "b"),))
+    assert one is shared_labels((("a", "b"),))
+
+
+def test_label_sets_that_nobody_has_any_more_are_gone() -> None:
+    """Each Job has others, and whoever may edit a pod may write a megabyte of them, again and again."""
+    gone = weakref.ref(shared_labels((("nobody", "has-it"),)))
+    assert gone() is None

@@ -307,17 +307,16 @@ def _pod_ports(spec: PodSpec, report: Report) -> tuple[ContainerPort, ...]:
 
 
 def _shared_ports(named: tuple[tuple[str, str | None, int | None], ...], report: Report) -> tuple[ContainerPort, ...]:
-    ports, problems = _container_ports(named)
+    read = _read_often if len(named) <= _FEW else _container_ports
+    ports, problems = read(named)
     for path, message in problems:
         report.add(path, message)
     return ports
 
 
-@lru_cache(maxsize=1 << 14)
 def _container_ports(
     named: tuple[tuple[str, str | None, int | None], ...],
 ) -> tuple[tuple[ContainerPort, ...], tuple[tuple[str, str], ...]]:
-    """Pods of one workload expose the same ports: one tuple for all of them."""
     ports, problems = [], []
     for name, text, number in named:
         protocol = _PROTOCOLS.get(text or "TCP")
@@ -328,6 +327,12 @@ def _container_ports(
         else:
             ports.append(ContainerPort(intern(name), protocol, number))
     return tuple(ports), tuple(problems)
+
+
+_FEW = 32
+"""Ports that are worth to be remembered. A pod may have ten thousand, others each time."""
+_read_often = lru_cache(maxsize=1 << 12)(_container_ports)
+"""Pods of one workload expose the same ports: one tuple for all of them."""
 
 
 def read_namespace(body: Body) -> Parsed[Namespace]:

@@ -1,8 +1,8 @@
 """Labels and label selectors on the wire -> the model's, each checked as the API server checks them."""
 
 import re
-from functools import lru_cache
 from typing import Annotated
+from weakref import WeakValueDictionary
 
 from msgspec import Meta
 
@@ -62,10 +62,16 @@ _WITH_VALUES = frozenset({Operator.IN, Operator.NOT_IN})
 _OPERATORS = {str(operator): operator for operator in Operator}
 
 
-@lru_cache(maxsize=1 << 16)
+_SHARED: WeakValueDictionary[tuple[tuple[str, str], ...], Labels] = WeakValueDictionary()
+"""As long as somebody has them: each Job has labels of its own, and those of a pod may be a megabyte, others each time."""
+
+
 def shared_labels(items: tuple[tuple[str, str], ...]) -> Labels:
     """Equal label sets as one object: pods of one workload share theirs, and 100,000 pods have few workloads."""
-    return Labels(items)
+    found = _SHARED.get(items)
+    if found is None:
+        found = _SHARED[items] = Labels(items)
+    return found
 
 
 def read_selector(wire: LabelSelector, at: str, report: Report) -> Selector | None:

@@ -1,5 +1,6 @@
 """Ports in canonical form, and port names resolved on the pods that expose them (semantics 29-35)."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from nodewall.model.cluster import ContainerPort
@@ -37,7 +38,12 @@ def exposed_as(wanted: PortName, ports: Iterable[ContainerPort]) -> Iterator[Con
 
 def resolved(names: Iterable[PortName], ports: tuple[ContainerPort, ...]) -> Iterator[PortRange]:
     """Port names on the pod that exposes ``ports``; a name that it does not expose gives nothing (34)."""
-    return (PortRange(found.protocol, found.port, found.port) for name in names for found in exposed_as(name, ports))
+    named = defaultdict[str, list[ContainerPort]](list)
+    for port in ports:
+        named[port.name].append(port)
+    for name in names:
+        for found in exposed_as(name, named.get(name.name, ())):
+            yield PortRange(found.protocol, found.port, found.port)
 
 
 def covers(ports: tuple[NumericPort, ...] | AnyPort, protocol: Protocol, port: int) -> bool:

@@ -8,7 +8,7 @@ from enum import StrEnum
 class Labels(Mapping[str, str]):
     """An immutable, hashable label map, so that equal label sets can be shared and used as keys."""
 
-    __slots__ = ("_hash", "_items")
+    __slots__ = ("__weakref__", "_hash", "_items")
 
     def __init__(self, items: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         self._items = dict(items)
