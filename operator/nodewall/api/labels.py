@@ -63,7 +63,7 @@ _OPERATORS = {str(operator): operator for operator in Operator}
 
 
 _SHARED: WeakValueDictionary[tuple[tuple[str, str], ...], Labels] = WeakValueDictionary()
-"""As long as somebody has them: each Job has labels of its own, and those of a pod may be a megabyte, others each time."""
+"""As long as somebody has them: each Job has others, and those of a pod may be a megabyte, others each time."""
 
 
 def shared_labels(items: tuple[tuple[str, str], ...]) -> Labels:
