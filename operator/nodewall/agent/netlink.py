@@ -5,11 +5,13 @@ address, and removal of connection tracking entries. Layouts: linux/netlink.h, l
 in host order, netfilter's own attribute values in network order.
 """
 
+import errno
 import os
 import socket
 import stat
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from ctypes import addressof, create_string_buffer
 from dataclasses import dataclass
 
@@ -27,17 +29,21 @@ _ATTRIBUTE = struct.Struct("=HH")
 _INSTRUCTION = struct.Struct("=HBBI")
 _SO_ATTACH_FILTER = 26
 _RECEIVE = 1 << 18
+_REPLIES = 2 << 20
+"""Bytes, of which the kernel counts some 800 for one short reply: a refused batch may have one for every request."""
 _TIMEOUT_SECONDS = 5.0
-# From linux/socket.h: not in Python's socket module.
+# From linux/socket.h and linux/netlink.h: not in Python's socket module.
 SO_RCVBUFFORCE = 33
+_SOL_NETLINK, _CAP_ACK = 270, 10
+"""An acknowledgement without the request that it is for."""
 
 
 class NetlinkError(NodewallError):
     """The kernel refused a request; ``errno`` says why, ``about`` which of a batch ("" when that is not told)."""
 
-    def __init__(self, errno: int, about: str = "") -> None:
-        self.errno, self.about = errno, about
-        super().__init__(os.strerror(errno))
+    def __init__(self, code: int, about: str = "") -> None:
+        self.errno, self.about = code, about
+        super().__init__(os.strerror(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,9 @@ class Netlink:
 
     def __init__(self, protocol: int) -> None:
         self._socket = open_socket(protocol)
-        self._socket.settimeout(_TIMEOUT_SECONDS)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        with suppress(PermissionError):  # who may not has fewer requests to be refused
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _REPLIES)
         self._sequence = 0
 
     def close(self) -> None:
@@ -156,6 +164,7 @@ class Netlink:
 
         Raises NetlinkError with the kernel's errno, TimeoutError when no answer comes.
         """
+        self._forget()
         self._sequence += 1
         self._socket.send(message(kind, REQUEST | flags, payload, self._sequence))
         replies: list[Message] = []
@@ -175,6 +184,7 @@ class Netlink:
 
         Raises NetlinkError with the first errno and what it is about, TimeoutError when no answer comes.
         """
+        self._forget()
         first = self._sequence + 1
         self._sequence += len(requests)
         numbered = enumerate(requests, first)
@@ -192,6 +202,19 @@ class Netlink:
                     _raise_for(reply, requests[reply.sequence - first].about)
                     if reply.sequence == last:
                         return
+
+    def _forget(self) -> None:
+        """What is left of the last answer: the rest of a refusal. In a full buffer the next answer would be lost."""
+        self._socket.setblocking(False)
+        while True:
+            try:
+                self._socket.recv(_RECEIVE)
+            except BlockingIOError:
+                break
+            except OSError as error:  # replies were lost, which were not waited for any more
+                if error.errno != errno.ENOBUFS:
+                    raise
+        self._socket.settimeout(_TIMEOUT_SECONDS)
 
 
 def _raise_for(reply: Message, about: str = "") -> None:
