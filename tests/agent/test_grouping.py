@@ -4,10 +4,13 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nodewall.agent import grouping
 from nodewall.agent.decide import RESTORED_HOLD, RIPENING, Reason
@@ -26,7 +29,8 @@ from nodewall.kube.resource import PEER_GROUPS, Collection
 from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
 from nodewall.model.policy import Action
-from nodewall.model.ruleset import AddressGroup, GroupPart, Match, NodeRuleSet, SharedGroup
+from nodewall.model.ruleset import AddressGroup, GroupPart, Match, NodeRuleSet, PortGroup, SharedGroup
+from nodewall.model.shared import merged, merged_again
 from nodewall.telemetry import metrics
 from nodewall.telemetry.metrics import Metrics
 from tests.agent.rulesets import NODE, content
@@ -306,6 +310,51 @@ def test_only_the_part_that_changed_is_read_again(monkeypatch: pytest.MonkeyPatc
     assert len(read) == 3
     assert changed != first
     assert changed.differs_in_members_only(first)
+
+
+MEMBER = st.sampled_from([Address(f"10.0.0.{number}") for number in range(1, 6)])
+CONTENTS = st.lists(st.lists(MEMBER, max_size=4), min_size=2, max_size=2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(CONTENTS, min_size=2, max_size=5), st.sampled_from(("one", "other")))
+def test_what_is_put_together_again_is_what_is_put_together(steps: list[list[list[Address]]], said: str) -> None:
+    """Members that two parts hold, or one twice, are there as often as before, whoever gives them up."""
+    before = [GroupPart(AddressGroup("g", "one", tuple(each)), 2, index) for index, each in enumerate(steps[0])]
+    made = merged(before)
+    for old, new in pairwise(steps):
+        after = [
+            part if was == now else GroupPart(AddressGroup("g", said, tuple(now)), 2, part.part)
+            for part, was, now in zip(before, old, new, strict=True)
+        ]
+        made = merged_again(made, before, after)
+        assert made == merged(after)
+        before = after
+
+
+def test_parts_that_hold_two_kinds_are_refused_again() -> None:
+    addresses, ports = AddressGroup("g", "", tuple(map(Address, MEMBERS))), PortGroup("g", "", ())
+    before = [GroupPart(addresses, 2, 0), GroupPart(addresses, 2, 1)]
+    with pytest.raises(BadInputError, match="addresses and destinations both"):
+        merged_again(merged(before), before, [before[0], GroupPart(ports, 2, 1)])
+
+
+def test_very_many_that_come_are_put_together_anew() -> None:
+    before = [GroupPart(AddressGroup("g", "", ()), 1, 0)]
+    many = tuple(Address(f"10.0.1.{number}") for number in range(200))
+    after = [GroupPart(AddressGroup("g", "", many), 1, 0)]
+    assert merged_again(merged(before), before, after) == merged(after)
+
+
+def test_members_that_stay_stay_the_same_objects() -> None:
+    """So that nobody has to compare them."""
+    gathering, held = Gathering(), reader(NODE)(sighting(sharing()).source)
+    first = gathering.whole(held, known(*BOTH)).content.groups[0]
+    again = gathering.whole(held, known(BOTH[0], item(part(1, "10.0.2.2", "10.0.2.3"), 3), revision=3)).content.groups[
+        0
+    ]
+    kept = {id(member) for member in first.addresses}
+    assert [member for member in again.addresses if id(member) not in kept] == ["10.0.2.3"]
 
 
 # -- on disk

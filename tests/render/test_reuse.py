@@ -264,6 +264,20 @@ def test_a_group_that_was_away_comes_back_as_it_is_now(settings: Settings) -> No
     assert render(other, settings, previous) == render(other, settings)
 
 
+def test_a_group_that_is_in_no_set_but_folded_is_remembered_as_it_is_now() -> None:
+    """Its members are asked for again when another rule of the class is another one."""
+    rule = Rule("r", Tier.NETWORK_POLICY, Action.ACCEPT, Match(groups=("g",), ports=(tcp(80),)))
+    judged = RuleClass("c", Direction.INGRESS, (rule,), ISOLATION)
+    first = NodeRuleSet("n1", (AddressGroup("g", "", (LAB4,)),), (), (judged,), (Endpoint("a", "b", (WEB4,), "c"),))
+    second = changed(first, groups=(AddressGroup("g", "", (DNS4,)),))
+    moved = changed(rule, match=Match(groups=("g",), ports=(tcp(81),)))
+    third = changed(second, classes=(changed(judged, rules=(moved,)),))
+    previous: Table | None = None
+    for ruleset in (first, second, third):
+        previous = render(ruleset, SETTINGS["folded"], previous)
+        assert previous == render(ruleset, SETTINGS["folded"])
+
+
 def test_a_member_that_is_named_twice_is_one_element() -> None:
     """Taking one of the two out would take the only element."""
     twice = changed(EVERYTHING, groups=(AddressGroup("front", "", (FRONT4, FRONT6, FRONT4)), *EVERYTHING.groups[1:]))

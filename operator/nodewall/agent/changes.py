@@ -4,7 +4,7 @@ What is the very same object in both is passed over: of all that a rule set hold
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from nodewall.model.address import Address
@@ -92,47 +92,52 @@ def _verdicts(rule_class: RuleClass) -> tuple[object, ...]:
 
 def _members_matter(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """A group that rules use lost a member, or one that rules deny or pass on gained one."""
-    lost, gained = _lost(old, new), _lost(new, old)
+    lost, gained = _moved(old, new)
     return bool(_uses(new, lost) or _uses(new, gained) & {Action.DENY, Action.PASS})
 
 
 def looser(old: NodeRuleSet, new: NodeRuleSet) -> bool:
     """Whether a packet that ``old`` denied might be let in by ``new``, of which nothing but members differs."""
-    lost, gained = _lost(old, new), _lost(new, old)
+    lost, gained = _moved(old, new)
     return bool(_uses(new, gained) & {Action.ACCEPT, Action.PASS} or _uses(new, lost) & {Action.DENY, Action.PASS})
 
 
-Names = tuple[frozenset[str], frozenset[str]]
-"""(of address groups, of port groups)"""
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Names of groups."""
+
+    addresses: frozenset[str]
+    ports: frozenset[str]
+
+    def are_named_by(self, match: Match) -> bool:
+        return not (self.addresses.isdisjoint(match.groups) and self.ports.isdisjoint(match.port_groups))
 
 
-def _lost(old: NodeRuleSet, new: NodeRuleSet) -> Names:
-    """Groups that are in both, and of which ``new`` misses a member."""
-    return (
-        _smaller(old.groups, new.groups, lambda group: group.addresses),
-        _smaller(old.port_groups, new.port_groups, lambda group: group.members),
+def _moved(old: NodeRuleSet, new: NodeRuleSet) -> tuple[_Groups, _Groups]:
+    """(groups that lost a member, groups that gained one), of those that are in both."""
+    addresses = list(_by_name(old.groups, new.groups, lambda group: group.addresses))
+    ports = list(_by_name(old.port_groups, new.port_groups, lambda group: group.members))
+    lost, gained = (
+        [frozenset(each[0] for each in kind if each[which]) for kind in (addresses, ports)] for which in (1, 2)
     )
+    return _Groups(*lost), _Groups(*gained)
 
 
-def _smaller(old: tuple[G, ...], new: tuple[G, ...], members: Callable[[G], tuple[object, ...]]) -> frozenset[str]:
+def _by_name(
+    old: tuple[G, ...], new: tuple[G, ...], members: Callable[[G], tuple[object, ...]]
+) -> Iterator[tuple[str, bool, bool]]:
+    """(name, whether it lost a member, whether it gained one) of each group that is not the same object."""
     gone, come = unlike(old, new)
     after = {group.name: group for group in come}
-    return frozenset(was.name for was in gone if was.name in after and _misses(members(after[was.name]), members(was)))
+    for was in gone:
+        if was.name in after:
+            left, joined = map(frozenset, unlike(members(was), members(after[was.name])))
+            yield was.name, bool(left - joined), bool(joined - left)
 
 
-def _misses(members: tuple[object, ...], those: tuple[object, ...]) -> bool:
-    """Whether one of ``those`` is not among the members."""
-    left, joined = unlike(those, members)
-    return bool(set(left) - set(joined))
-
-
-def _uses(content: NodeRuleSet, names: Names) -> frozenset[Action]:
+def _uses(content: NodeRuleSet, groups: _Groups) -> frozenset[Action]:
     """What is done to those whom rules find in these groups."""
-    if not any(names):
+    if not groups.addresses and not groups.ports:
         return frozenset()
-    return frozenset(rule.action for each in content.classes for rule in each.rules if _names_one(rule.match, names))
-
-
-def _names_one(match: Match, names: Names) -> bool:
-    groups, port_groups = names
-    return not (groups.isdisjoint(match.groups) and port_groups.isdisjoint(match.port_groups))
+    rules = (rule for each in content.classes for rule in each.rules)
+    return frozenset(rule.action for rule in rules if groups.are_named_by(rule.match))

@@ -18,7 +18,7 @@ from nodewall.kube.reflector import Change
 from nodewall.kube.wire import Decoder
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import AddressGroup, GroupPart, PartKey, PortGroup, SharedGroup
-from nodewall.model.shared import merged, whole
+from nodewall.model.shared import merged, merged_again, whole
 
 
 class AwaitedError(BadInputError):
@@ -103,12 +103,21 @@ def known(revision: int, report_within: int, items: Iterable[Item]) -> Known:
     return Known(revision, report_within, {item.head.part: item for item in items if item.head.part})
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A group put together of these parts."""
+
+    items: list[Item]
+    parts: list[GroupPart]
+    whole: AddressGroup | PortGroup
+
+
 class Gathering:
     """Puts rule sets and groups together, and keeps what it made: the work of a change is that of its parts."""
 
     def __init__(self) -> None:
         self._read: dict[PartKey, tuple[Item, GroupPart]] = {}
-        self._groups: dict[SharedGroup, tuple[list[Item], AddressGroup | PortGroup]] = {}
+        self._groups: dict[SharedGroup, _Made] = {}
 
     def whole(self, ruleset: RuleSet, known: Known) -> RuleSet:
         """The rule set with the members of all its groups.
@@ -137,10 +146,11 @@ class Gathering:
 
     def _group(self, group: SharedGroup, known: Known) -> AddressGroup | PortGroup:
         items, before = _items(group, known), self._groups.get(group)
-        if before and before[0] == items:
-            return before[1]
-        made = merged([self._part(item) for item in items])
-        self._groups[group] = items, made
+        if before and before.items == items:
+            return before.whole
+        parts = [self._part(item) for item in items]
+        made = merged_again(before.whole, before.parts, parts) if before else merged(parts)
+        self._groups[group] = _Made(items, parts, made)
         return made
 
     def _part(self, item: Item) -> GroupPart:

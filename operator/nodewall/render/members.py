@@ -5,6 +5,7 @@ No members: a set that matches nothing, never no restriction (semantics 57).
 
 import re
 from collections.abc import Iterable
+from operator import lt
 from typing import TypeVar
 
 from nodewall.model.errors import BadInputError
@@ -24,7 +25,9 @@ def address_set(group: AddressGroup, family: int) -> Set:
     name = group_set(group.name, family)
     members = of_family(group.addresses, family)
     check_addresses(members, family, group.name)
-    return Set(name, (ADDRESS_TYPE[family],), tuple(dict.fromkeys(members)), about=group.description)
+    is_ascending = all(map(lt, members, members[1:]))
+    unique = members if is_ascending else tuple(dict.fromkeys(members))
+    return Set(name, (ADDRESS_TYPE[family],), unique, about=group.description)
 
 
 def port_set(group: PortGroup, family: int) -> Set:
@@ -37,7 +40,9 @@ def port_set(group: PortGroup, family: int) -> Set:
     return Set(port_group_set(group.name, family), types, elements, about=group.description)
 
 
-def of_family(addresses: Iterable[Spelled], family: int) -> tuple[Spelled, ...]:
+def of_family(addresses: tuple[Spelled, ...], family: int) -> tuple[Spelled, ...]:
+    if ":" not in " ".join(addresses):  # many times faster than to ask each
+        return addresses if family == 4 else ()
     return tuple([address for address in addresses if (":" in address) == (family == 6)])
 
 
