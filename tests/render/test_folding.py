@@ -139,3 +139,22 @@ def test_a_group_that_grows_beyond_the_limit_leaves_the_map() -> None:
     assert render(grown, drawn, before) == render(grown, drawn)
     assert len(_map(render(grown, drawn, before), "in4_c_peers")) == 4
     assert render(small, drawn, render(grown, drawn)) == before
+
+
+@pytest.mark.parametrize(("classes", "folded"), [(1, 8), (4, 8), (5, 4), (8, 4), (9, 2), (17, 1), (33, 0)])
+def test_many_classes_share_what_a_table_may_hold(classes: int, folded: int) -> None:
+    """Whoever may make pods and policies may make as many as he likes."""
+    rules = tuple(_allow(f"r{n}", Match(groups=("g1",), ports=(tcp(n + 1),))) for n in range(8))
+    named = [f"c{number}" for number in range(classes)]
+    judged = tuple(RuleClass(name, Direction.INGRESS, rules, Isolation("i", ("a/b",), 1)) for name in named)
+    pods = tuple(Endpoint("a", name, (Address(f"10.9.0.{n}"),), name) for n, name in enumerate(named))
+    settings = Settings(fold_from=0, fold_limit=8, fold_total=64)
+    table = render(NodeRuleSet("n", (_group(1, 1),), (), judged, pods), settings)
+    pairs = {held.name: len(held.elements) for held in table.maps if held.name.endswith("_pairs")}
+    assert pairs == ({f"in4_{name}_pairs": folded for name in named} if folded else {})
+    assert len(_rules_of(table, "in4_c0")) == 8 - folded + bool(folded) + 1, "the others stay rules"
+
+
+def _rules_of(table: Table, name: str) -> tuple[object, ...]:
+    (chain,) = (chain for chain in table.chains if chain.name == name)
+    return chain.rules

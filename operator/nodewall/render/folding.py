@@ -6,7 +6,7 @@ that it came from, so hits are still counted and recorded by rule. What has no s
 stays a rule.
 
 A map costs an element per member and port, so the smallest groups go in first, and no more than ``fold_limit``
-elements.
+elements; less where there are so many classes that the table would be too large.
 """
 
 from collections import defaultdict
@@ -21,6 +21,8 @@ from nodewall.render.draft import Draft, Fold, FoldEntry, PortKey, rule
 from nodewall.render.expressions import Dispatch, Fields, Goto, Proto, Selector, Tuple
 from nodewall.render.matches import PROTOCOL_AND_PORT, peer_field
 from nodewall.render.members import PROTOCOL_NUMBER
+from nodewall.render.pods import FAMILIES
+from nodewall.render.settings import Settings
 from nodewall.render.table import ADDRESS_TYPE, Element, VerdictMap
 
 Key = tuple[str, int, int]
@@ -49,6 +51,17 @@ class Folded:
 
     lookups: tuple[table.Rule, ...]
     left: tuple[Rule, ...]
+
+
+def affordable(settings: Settings, classes: int) -> Settings:
+    """The same with a limit that so many classes can have each. By halves, or each class more would redraw all.
+
+    Whoever may make pods and policies may make many classes, and 60 of them took a gigabyte of the agent.
+    """
+    limit = settings.fold_limit
+    while len(FAMILIES) * classes * limit > settings.fold_total:
+        limit //= 2
+    return settings if limit == settings.fold_limit else replace(settings, fold_limit=limit)
 
 
 def fold(

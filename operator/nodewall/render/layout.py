@@ -20,6 +20,7 @@ from nodewall.render.classes import draw_class
 from nodewall.render.draft import Draft, Fragment, GroupKey
 from nodewall.render.drawn import Base, Drawn, Part, PartKey
 from nodewall.render.expressions import Jump
+from nodewall.render.folding import affordable
 from nodewall.render.groups import GroupSets
 from nodewall.render.members import address_set, port_set
 from nodewall.render.pods import FAMILIES, Pods, class_of
@@ -65,7 +66,8 @@ class _Rendering:
     """One rule set being rendered."""
 
     def __init__(self, ruleset: NodeRuleSet, settings: Settings, before: Drawn) -> None:
-        self._ruleset, self._settings, self._before = ruleset, settings, before
+        self._ruleset, self._before = ruleset, before
+        self._settings = affordable(settings, len(ruleset.classes))
         self._classes, self._other_classes = before.classes.follow(ruleset.classes)
         self._refs, self._other_refs = before.refs.follow(ruleset.rules)
         drawn = before.groups.things, before.sized.things
