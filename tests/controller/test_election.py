@@ -3,9 +3,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -307,6 +308,9 @@ class Writer:
         await self.delete(target)
         return ObjectMeta()
 
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
+        return await self.apply(target, body, manager)
+
     async def delete(self, target: Target, uid: str = "") -> None:
         self.begun += 1
         await asyncio.sleep(self.seconds)
@@ -321,11 +325,12 @@ TARGET = Target(NODE_RULE_SETS, "n1")
     [(float("inf"), 0.0, 1, 1), (5.0, 0.0, 1, 1), (0.0, 0.0, 0, 0), (NEVER, 0.0, 0, 0), (0.05, 5.0, 1, 0)],
 )
 async def test_a_write_needs_time_on_the_lease(remaining: float, seconds: float, begun: int, done: int) -> None:
-    for verb in ("apply", "delete"):
+    asked: dict[str, tuple[Any, ...]] = {"apply": ({}, "m"), "overwrite": ({}, "m"), "delete": ()}
+    for verb, content in asked.items():
         writer = Writer(seconds)
         fenced = Fenced(writer, lambda: remaining)
         try:
-            await (fenced.apply(TARGET, {}, "m") if verb == "apply" else fenced.delete(TARGET))
+            await getattr(fenced, verb)(TARGET, *content)
             wrote = True
         except FencedError:
             wrote = False

@@ -75,8 +75,18 @@ def members(api: FakeApi) -> set[str]:
 
 
 def written(api: FakeApi, since: int = 0) -> list[str]:
-    """Names of the objects of ours that were written or deleted, in this order."""
-    changes = [seen for seen in api.requests[since:] if seen.verb in {"patch", "create", "delete"}]
+    """Names of the objects of ours that were written or deleted, in this order.
+
+    What is not there yet is applied after the patch of it was refused: that is one.
+    """
+    asked = [seen for seen in api.requests[since:] if seen.verb in {"patch", "create", "delete"}]
+    applied = [seen.path for seen in asked if "apply-patch" in seen.headers.get("Content-Type", "")]
+    changes = []
+    for seen in asked:
+        if "json-patch" in seen.headers.get("Content-Type", "") and seen.path in applied:
+            applied.remove(seen.path)
+        else:
+            changes.append(seen)
     ours = [seen.path.split("v1alpha1/")[1] for seen in changes if "noderulesets/" in seen.path or "peerg" in seen.path]
     return [each.split("/")[1] for each in ours if not each.endswith("/status")]
 

@@ -2,8 +2,9 @@
 """The API server is given as many writes as it takes well, and none while it asks for a rest."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,9 @@ class Server:
         await self.delete(target)
         return ObjectMeta(target.name)
 
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
+        return await self.apply(target, body, manager)
+
     async def delete(self, target: Target, uid: str = "") -> None:
         self.asked += 1
         self.busy += 1
@@ -119,6 +123,7 @@ class Server:
 TARGET = Target(NODE_RULE_SETS, "n1")
 ASK: dict[str, Callable[[Limited], asyncio.Task[object]]] = {
     "apply": lambda writer: asyncio.create_task(writer.apply(TARGET, {}, "test")),
+    "overwrite": lambda writer: asyncio.create_task(writer.overwrite(TARGET, {}, "test")),
     "delete": lambda writer: asyncio.create_task(writer.delete(TARGET)),
 }
 

@@ -414,6 +414,8 @@ class FakeApi:
 
     def _write(self, verb: str, place: Place, request: web.Request, raw: bytes) -> web.Response:
         body = json.loads(raw) if raw else {}
+        if isinstance(body, list):
+            return self._patch(place, body)
         key = (place.namespace, place.name or body.get("metadata", {}).get("name", ""))
         old = self.objects(place.resource).get(key)
         if verb == "delete":
@@ -433,6 +435,23 @@ class FakeApi:
             body = _merged(kept, only)
         body.setdefault("metadata", {}).update({"name": key[1]} | ({"namespace": key[0]} if key[0] else {}))
         return _json(self.put(place.resource, body), 200 if old else 201)
+
+    def _patch(self, place: Place, operations: list[Object]) -> web.Response:
+        """A JSON patch that only adds, which is all that is asked for."""
+        old = self.objects(place.resource).get((place.namespace, place.name))
+        if not old:
+            return _not_found(place)
+        new = copy.deepcopy(old)
+        for each in operations:
+            assert each["op"] == "add", each
+            *way, last = (part.replace("~1", "/").replace("~0", "~") for part in each["path"].split("/")[1:])
+            parent = new
+            for part in way:
+                if part not in parent:
+                    return _refusal(Refuse(422, f"doc is missing path: {each['path']}", "Invalid"))
+                parent = parent[part]
+            parent[last] = each["value"]
+        return _json(self.put(place.resource, new), 200)
 
     def _delete(self, place: Place, key: Key, old: Object | None, options: Object) -> web.Response:
         if not old:

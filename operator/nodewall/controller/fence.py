@@ -1,8 +1,9 @@
 """Nothing is written but by the one who leads: the last look at the clock before each write."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 from nodewall.kube.errors import ApiError, Call
 from nodewall.kube.http import Target
@@ -16,6 +17,10 @@ class Writer(Protocol):
     """The writing half of ``kube.http.Session``."""
 
     async def apply(self, target: Target, body: object, manager: str, *, force: bool = True) -> ObjectMeta:
+        """See ``Session``."""
+        ...
+
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
         """See ``Session``."""
         ...
 
@@ -36,19 +41,24 @@ class Fenced:
 
     async def apply(self, target: Target, body: object, manager: str, *, force: bool = True) -> ObjectMeta:
         """See ``Writer``. Raises FencedError too."""
-        call = Call("patch", str(target))
-        try:
-            async with asyncio.timeout(self._checked(call)):
-                return await self._writer.apply(target, body, manager, force=force)
-        except TimeoutError:
-            raise FencedError(call, "the lease ended while it was under way") from None
+        async with self._held(Call("patch", str(target))):
+            return await self._writer.apply(target, body, manager, force=force)
+
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
+        """See ``Writer``. Raises FencedError too."""
+        async with self._held(Call("patch", str(target))):
+            return await self._writer.overwrite(target, body, manager)
 
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Writer``. Raises FencedError too."""
-        call = Call("delete", str(target))
+        async with self._held(Call("delete", str(target))):
+            await self._writer.delete(target, uid)
+
+    @asynccontextmanager
+    async def _held(self, call: Call) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._checked(call)):
-                await self._writer.delete(target, uid)
+                yield
         except TimeoutError:
             raise FencedError(call, "the lease ended while it was under way") from None
 

@@ -6,8 +6,9 @@ one that it was said to. `Limiter` decides and has no I/O; `Limited` is a `Write
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from nodewall.controller.fence import FencedError, Writer
 from nodewall.kube.clock import LONGEST_WISH, Clock
@@ -65,6 +66,11 @@ class Limited:
         """See ``Writer``."""
         async with self._hand():
             return await self._writer.apply(target, body, manager, force=force)
+
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
+        """See ``Writer``."""
+        async with self._hand():
+            return await self._writer.overwrite(target, body, manager)
 
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Writer``."""

@@ -1,7 +1,7 @@
 """One NodeRuleSet object per node: what has to be done with it (pure), and doing it.
 
 The content of an object decides, not the digest that it states: whoever edits one by hand leaves the digest as it
-was, and is noticed. Writing is server-side apply by force, so nothing but our spec remains in the fields that we own.
+was, and is noticed. Writing puts our spec in the place of whatever is there.
 """
 
 import asyncio
@@ -95,8 +95,8 @@ class RuleSetApi(Protocol):
     """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
 
     async def write(self, node: Node, wanted: Encoded, age: float) -> Published:
-        """Server-side apply of the node's object; returns it as it is now (``applied`` unknown). The change that asked
-        for it is ``age`` seconds old.
+        """Make this the node's object; returns it as it is now (``applied`` unknown). The change that asked for it is
+        ``age`` seconds old.
         """
         ...
 

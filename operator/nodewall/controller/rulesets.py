@@ -127,7 +127,7 @@ class ApiRuleSets:
             },
             "spec": msgspec.Raw(wanted.spec),
         }
-        meta = await self._writer.apply(Target(NODE_RULE_SETS, node.name), body, MANAGER)
+        meta = await self._writer.overwrite(Target(NODE_RULE_SETS, node.name), body, MANAGER)
         return Published(meta.uid, wanted.digest, node.uid, generation=meta.generation)
 
     async def remove(self, name: str, uid: str) -> None:
@@ -163,7 +163,7 @@ class ApiGroups:
         """See ``GroupApi``."""
         body = peergroup.document(name, spec)
         body["metadata"] |= _changed(self._wall() - age)
-        meta = await self._writer.apply(Target(PEER_GROUPS, name), body, MANAGER)
+        meta = await self._writer.overwrite(Target(PEER_GROUPS, name), body, MANAGER)
         return meta.uid, meta.generation
 
     async def remove(self, name: str, uid: str) -> None:

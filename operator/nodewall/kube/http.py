@@ -4,9 +4,10 @@ Every request has a time limit, and every failure is an ``ApiError`` of ``kube.e
 has only one right answer: a 401 after the token file changed, and a list whose continue token expired.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -15,6 +16,7 @@ from nodewall.kube.credentials import Credentials
 from nodewall.kube.errors import (
     Call,
     ExpiredError,
+    InvalidError,
     NotFoundError,
     SilentError,
     UnauthorizedError,
@@ -27,6 +29,7 @@ from nodewall.kube.wire import Decoder, LineSplitter, ObjectMeta, WatchEvent, de
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
+PATCH = "application/json-patch+json"
 
 # The answer to a write is the whole object again, half a megabyte of it at worst. Its metadata will do; a server that
 # cannot strip it sends everything, and decodes the same.
@@ -182,6 +185,19 @@ class Session:
         query = {"fieldManager": manager, "force": str(force).lower()}
         return await self._write(Call("patch", str(target)), "PATCH", target.path, query, (body, APPLY))
 
+    async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
+        """The spec, the owners and the annotations of an object as in ``body``, whatever is there; all else stays.
+
+        As a JSON patch, which costs an API server two thirds of what server-side apply does. What it refuses is
+        applied: that makes an object which is not there, and says of a field that it does not know its name alone.
+        """
+        query = {"fieldManager": manager, "fieldValidation": "Strict"}
+        content = (list(_put(body)), PATCH)
+        try:
+            return await self._write(Call("patch", str(target)), "PATCH", target.path, query, content)
+        except (NotFoundError, InvalidError):
+            return await self.apply(target, body, manager)
+
     async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
         """JSON merge patch: null removes, lists are replaced. ``Target.subresource`` for the status."""
         query = {"fieldManager": manager}
@@ -287,6 +303,21 @@ async def connect(
     headers = {"User-Agent": user_agent}
     async with aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Session(http, credentials, timeouts or Timeouts())
+
+
+def _put(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Operations of a JSON patch (RFC 6902), in which "add" also replaces."""
+    metadata = body["metadata"]
+    for name, value in metadata.get("annotations", {}).items():
+        yield {"op": "add", "path": f"/metadata/annotations/{_escaped(name)}", "value": value}
+    if "ownerReferences" in metadata:
+        yield {"op": "add", "path": "/metadata/ownerReferences", "value": metadata["ownerReferences"]}
+    yield {"op": "add", "path": "/spec", "value": body["spec"]}
+
+
+def _escaped(name: str) -> str:
+    """As a part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _event(line: bytes, call: Call) -> WatchEvent:
