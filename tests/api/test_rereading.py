@@ -127,9 +127,37 @@ def test_what_is_no_object_is_left_to_others(source: bytes) -> None:
     assert Rereader(NODE).read(source) is None
 
 
-def test_neither_another_node_nor_a_stray_byte_gets_in() -> None:
+STRAY: dict[str, tuple[bytes, bytes]] = {
+    "a byte in what nobody needs": (b'"pods":1', b'"pods":"\xff"'),
+    "a byte in what is said twice": (b'"status":', b'"status":"\xff","status":'),
+    "a number in what nobody needs": (b'"pods":1', b'"pods":1e999'),
+    "a number that no digest is of": (b'"rate":1}', b'"rate":1180591620717411303424}'),
+    "a field around the spec": (b'"status":', b'"stature":'),
+}
+
+
+@pytest.mark.parametrize(("what", "stray"), STRAY.values(), ids=STRAY)
+def test_what_is_out_of_the_way_is_left_to_others(what: bytes, stray: bytes) -> None:
+    memory = Rereader(NODE)
+    assert memory.read(_source(_full())) is not None
+    assert what in _source(_full())
+    assert memory.read(_source(_full()).replace(what, stray, 1)) is None
+
+
+def test_another_nodes_is_left_to_others() -> None:
     assert Rereader("n2").read(_source(_full())) is None
-    assert Rereader(NODE).read(_source(_full()).replace(b'"pods":1', b'"pods":"\xff"')) is None
+
+
+def test_what_is_between_two_changes_stays_the_same_object() -> None:
+    memory, group = Rereader(NODE), FULL.groups[0]
+    old, new = (
+        memory.read(_source(_full(NodeRuleSet(NODE, tuple(replace(group, name=name) for name in names)))))
+        for names in (("a", "b", "c", "d"), ("e", "b", "c"))
+    )
+    assert old is not None
+    assert new is not None
+    assert [one.name for one in new.content.groups] == ["e", "b", "c"]
+    assert new.content.groups[1] is old.content.groups[1]
 
 
 def test_what_is_equal_stays_the_same_object() -> None:

@@ -50,7 +50,7 @@ class _Object(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
 _decode_object = msgspec.json.Decoder(_Object).decode
 
 _Text = Raw | bytes
-_UNREADABLE = (msgspec.MsgspecError, BadInputError, Unusable, UnicodeError, RecursionError, OverflowError)
+_UNREADABLE = (msgspec.MsgspecError, BadInputError, Unusable, UnicodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
