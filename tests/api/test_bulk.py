@@ -10,6 +10,7 @@ from nodewall.api.bulk import MOST_BYTES, MOST_RULES, TOO_LARGE
 from nodewall.api.networkpolicy import read_network_policy
 from nodewall.controller.publish import SIZE_LIMIT
 from nodewall.model.errors import Problem
+from nodewall.model.labels import EVERYTHING
 from nodewall.model.policy import NetworkPolicy
 
 
@@ -28,6 +29,11 @@ def blocks(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def excluding(count: int, **labels: str) -> dict[str, Any]:
+    expressions = [{"key": f"k{number}", "operator": "DoesNotExist"} for number in range(count)]
+    return {"matchLabels": labels, "matchExpressions": expressions}
+
+
 def read(egress: list[dict[str, Any]]) -> tuple[NetworkPolicy, tuple[Problem, ...]]:
     spec = {"policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": egress}
     parsed = read_network_policy(msgspec.json.encode({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec}))
@@ -41,6 +47,10 @@ TOO_MUCH = {
     "port names of anybody": [{"ports": names(6_000)}],
     "peers": [{"to": selectors(6_000)}],
     "blocks": [{"to": blocks(44_000)}],
+    "conditions that only exclude": [
+        {"to": [{"podSelector": excluding(1_500)}]},
+        {"to": [{"podSelector": excluding(501)}]},
+    ],
     "rules": [{}] * (MOST_RULES + 1),
     "rules without end": [{}] * 400_000,
 }
@@ -65,6 +75,9 @@ FITTING = {
     "blocks": [{"to": blocks(20_000)}],
     "repeated blocks": [{"to": blocks(1) * 44_000}],
     "rules": [{}] * 2_000,
+    "conditions that only exclude": [{"to": [{"podSelector": excluding(1_999)}]}],
+    "the same condition in very many rules": [{"to": [{"podSelector": excluding(1)}]}] * 2_500,
+    "conditions beside one that names a label": [{"to": [{"podSelector": excluding(9_000, a="b")}]}],
     "numbers": [{"ports": [{"port": number} for number in range(1, 60_000)]}],
 }
 
@@ -85,3 +98,11 @@ def test_in_ingress_a_port_name_takes_nothing() -> None:
 
 def test_the_limit_is_that_of_what_is_written() -> None:
     assert MOST_BYTES == SIZE_LIMIT
+
+
+def test_a_subject_without_end_is_broken() -> None:
+    body = {"metadata": {"name": "p", "namespace": "shop"}, "spec": {"podSelector": excluding(2_001), "ingress": [{}]}}
+    parsed = read_network_policy(body)
+    assert parsed.subject_broken
+    assert (parsed.value.pods, parsed.value.ingress) == (EVERYTHING, ())
+    assert [each.path for each in parsed.problems] == ["spec.podSelector"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from nodewall.model.address import IpBlock
-from nodewall.model.labels import EVERYTHING
+from nodewall.model.labels import EVERYTHING, Operator, Selector
 from nodewall.model.policy import AllowRule, Anyone, AnyPort, Direction, Peer, PodPeer, PortName
 
 MOST_BYTES = 512 * 1024
@@ -18,7 +18,11 @@ RULE_BYTES, GROUP_BYTES, BLOCK_BYTES = 200, 100, 12
 """What a rule, a group of peers (or of peers by a port name) and a block take there at least."""
 
 MOST_RULES = MOST_BYTES // RULE_BYTES
-TOO_LARGE = "is larger than a NodeRuleSet may be: write fewer rules, peers and port names"
+
+MOST_EXCLUSIONS = 2_000
+"""Conditions of selectors that only exclude: there is no label to find pods by, so all pods are tried."""
+
+TOO_LARGE = "is larger than a NodeRuleSet may be: write fewer rules, peers, port names and excluding conditions"
 
 Group = tuple[Peer, PortName | None]
 _ANY_POD = PodPeer(EVERYTHING)
@@ -33,12 +37,20 @@ def fits(rules: Iterable[AllowRule], direction: Direction) -> bool:
             groups.add(group)
             if size + GROUP_BYTES * len(groups) > MOST_BYTES:
                 return False
-    return size + GROUP_BYTES * len(groups) <= MOST_BYTES
+    if size + GROUP_BYTES * len(groups) > MOST_BYTES:
+        return False
+    return sum(map(exclusions, {each.pods for each, _ in groups if isinstance(each, PodPeer)})) <= MOST_EXCLUSIONS
 
 
 def _blocks(rule: AllowRule) -> Iterator[int]:
     peers = () if isinstance(rule.peers, Anyone) or _names_only(rule) else rule.peers
     return (1 + len(each.excepts) for each in {each for each in peers if isinstance(each, IpBlock)})
+
+
+def exclusions(selector: Selector) -> int:
+    """How many conditions it has, if none of them names a label that a pod must have."""
+    found = selector.requirements
+    return 0 if any(each.operator in {Operator.IN, Operator.EXISTS} for each in found) else len(found)
 
 
 def _groups(rule: AllowRule, direction: Direction) -> Iterator[Group]:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from nodewall.api.addresses import read_ip_block
-from nodewall.api.bulk import MOST_RULES, TOO_LARGE, fits
+from nodewall.api.bulk import MOST_EXCLUSIONS, MOST_RULES, TOO_LARGE, exclusions, fits
 from nodewall.api.cluster import Body
 from nodewall.api.labels import LabelSelector, read_selector
 from nodewall.api.parsed import Parsed, Pieces, Report, Wire, convert, decode, meta_of, pieces
@@ -127,7 +127,11 @@ def _subject(spec: Pieces, report: Report) -> Selector | None:
     if "pod_selector" in spec.broken:
         return None
     wire = spec.values.get("pod_selector")
-    return EVERYTHING if wire is None else read_selector(wire, "spec.podSelector", report)
+    pods = EVERYTHING if wire is None else read_selector(wire, "spec.podSelector", report)
+    if pods is not None and exclusions(pods) > MOST_EXCLUSIONS:
+        report.add("spec.podSelector", f"must not have more than {MOST_EXCLUSIONS} conditions that only exclude")
+        return None
+    return pods
 
 
 def _directions(spec: Pieces, report: Report) -> frozenset[Direction]:
