@@ -120,9 +120,11 @@ def test_what_can_be_used_is_read_in_the_short_way(edit: Edit, spelling: str) ->
     assert (found.content, found.digest, found.meta.uid) == (decode(_source(spec)), spec["digest"], "u")
 
 
-@pytest.mark.parametrize(
-    "source", [b"", b"{", b"[]", b"null", b"[" * 99999, b'{"spec":' + b"[" * 99999, b"{}", b"\xff"]
-)
+DEEP = b"[" * 99999 + b"]" * 99999
+NO_OBJECTS = (b"", b"{", b"[]", b"null", b"{}", b"\xff", DEEP, b'{"spec":%s}' % DEEP, b'{"kind":%s}' % DEEP)
+
+
+@pytest.mark.parametrize("source", NO_OBJECTS)
 def test_what_is_no_object_is_left_to_others(source: bytes) -> None:
     assert Rereader(NODE).read(source) is None
 
