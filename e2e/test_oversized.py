@@ -141,6 +141,7 @@ def test_what_somebody_else_writes_beyond_all_limits(
     for each in engine.of("controller"):
         each.kill()
     try:
+        until("applied and said so", lambda: all_applied(local_cluster), within=20)  # no write comes in between
         with pytest.raises(ApiError, match=r"larger than max|too large"):
             local_cluster.api.replace(stuffed(rule_sets(local_cluster)["node-1"], 2_000_000))
         assert is_applied(rule_sets(local_cluster)["node-1"])
