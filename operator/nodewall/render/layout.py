@@ -136,7 +136,7 @@ class _Rendering:
         if judged is None:
             self._others |= {key: None} if known else {}
         elif anew or known is None or known.judged != judged:
-            draft = Draft(self._settings, self._refs.by_name, self._size)
+            draft = Draft(_of_classes(self._settings), self._refs.by_name, self._size)
             draw_class(_chain(key), judged, key[1], draft)
             self._others[key] = Part(judged, draft.fragment())
 
@@ -189,9 +189,9 @@ def host_class(egress: RuleClass) -> RuleClass | None:
     return replace(egress, rules=rules, isolation=None) if rules or egress.audits else None
 
 
-def _of_classes(settings: Settings) -> tuple[object, ...]:
-    """The settings that a class is drawn by; the others are the base chains'."""
-    return settings.nflog_group, settings.snaplen, settings.fold_from, settings.fold_limit
+def _of_classes(settings: Settings) -> Settings:
+    """Without what is the base chains' alone. Classes see no others, so none can change that they are drawn by."""
+    return replace(settings, table="", guard=None, strict=None, pod_links=())
 
 
 def _owned_by(classes: AbstractSet[str], pods: Pods, entry: Entry) -> dict[Address, Endpoint]:
