@@ -174,6 +174,17 @@ def test_what_is_equal_stays_the_same_object() -> None:
         assert getattr(new.content, part) is getattr(old.content, part)
 
 
+def test_members_that_stay_in_a_port_group_stay_the_same_objects() -> None:
+    memory, first = Rereader(NODE), FULL.port_groups[0]
+    more = replace(first, members=(replace(first.members[0], port=79), *first.members))
+    other = replace(FULL, port_groups=(more, *FULL.port_groups[1:]))
+    old, new = (memory.read(_source(_full(ruleset))) for ruleset in (FULL, other))
+    assert old is not None
+    assert new is not None
+    assert new.content == other
+    assert new.content.port_groups[0].members[1] is old.content.port_groups[0].members[0]
+
+
 def test_one_that_cannot_be_used_is_forgotten() -> None:
     memory, spec = Rereader(NODE), _full()
     old = memory.read(_source(spec))

@@ -17,10 +17,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from nodewall.api.parsed import Meta, meta_of
-from nodewall.api.ruleset import ENTRIES, Entry, Unusable, canonical, group_again, of_lists
-from nodewall.api.rulesetwire import AddressGroupWire
+from nodewall.api.ruleset import ENTRIES, Entry, Unusable, canonical, of_lists
 from nodewall.model.errors import BadInputError
-from nodewall.model.ruleset import AddressGroup, NodeRuleSet
+from nodewall.model.ruleset import NodeRuleSet
 
 
 class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -152,17 +151,17 @@ class _List:
     def read(self, raws: Iterable[Raw], entry: Entry) -> Iterator[tuple[bytes | None, Any]]:
         """(canonical JSON, what was read) of entries, whether they are in this list or not."""
         known = dict(zip(map(bytes, self.raws), zip(self.spelled, self.values, strict=True), strict=True))
-        groups = {value.name: value for value in self.values if isinstance(value, AddressGroup)}
+        before = {value.name: value for value in self.values} if entry.again else {}
         for text in map(bytes, raws):
-            yield known.get(text) or _read(text, entry, groups)
+            yield known.get(text) or _read(text, entry, before)
 
 
-def _read(text: bytes, entry: Entry, groups: Mapping[str, AddressGroup]) -> tuple[bytes | None, Any]:
-    """``groups`` are address groups as they were, of which one may have got other members."""
+def _read(text: bytes, entry: Entry, before: Mapping[str, Any]) -> tuple[bytes | None, Any]:
+    """``before`` are entries by name, of which this one may be a newer state."""
     body = msgspec.json.decode(text)
     wire, spelled = msgspec.convert(body, entry.form), canonical(body)
-    was = groups.get(wire.name) if isinstance(wire, AddressGroupWire) else None
-    value = group_again(wire, was) if was else entry.read(wire, "")
+    was = before.get(wire.name) if entry.again else None
+    value = entry.again(wire, was) if entry.again and was else entry.read(wire, "")
     return (None if spelled == text else spelled), value
 
 

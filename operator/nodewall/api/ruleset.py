@@ -350,11 +350,7 @@ def _group(wire: AddressGroupWire, at: str) -> AddressGroup:
     return AddressGroup(wire.name, wire.description, _each(wire.addresses, _address, f"{at}.addresses"))
 
 
-def group_again(wire: AddressGroupWire, was: AddressGroup) -> AddressGroup:
-    """A group that ``was`` another one: the members that it had are known to be addresses, and stay the same objects.
-
-    Raises Unusable.
-    """
+def _group_again(wire: AddressGroupWire, was: AddressGroup) -> AddressGroup:
     known = dict(zip(was.addresses, was.addresses, strict=True))
     addresses = [known.get(text) or _address(text, "") for text in wire.addresses]  # type: ignore[call-overload]
     return AddressGroup(wire.name, wire.description, tuple(addresses))
@@ -362,6 +358,13 @@ def group_again(wire: AddressGroupWire, was: AddressGroup) -> AddressGroup:
 
 def _port_group(wire: PortGroupWire, at: str) -> PortGroup:
     return PortGroup(wire.name, wire.description, _each(wire.members, _member, f"{at}.members"))
+
+
+def _port_group_again(wire: PortGroupWire, was: PortGroup) -> PortGroup:
+    known = {member_text(one): one for one in was.members}
+    return PortGroup(
+        wire.name, wire.description, tuple([known.get(text) or _member(text, "") for text in wire.members])
+    )
 
 
 def _shared_groups(wires: Iterable[SharedGroupWire], holds: str) -> tuple[SharedGroup, ...]:
@@ -479,16 +482,20 @@ def _as_it_is(wire: W, _at: str) -> W:
 class Entry:
     """An entry of one of the spec's lists: the list's ``field`` in ``NodeRuleSetSpec``, what the entry is on the wire,
     and what reads it (wire, path); that raises Unusable.
+
+    ``again`` reads (wire, what the entry of that name was before): members that it had are known to be some, and stay
+    the same objects.
     """
 
     field: str
     form: Any
     read: Callable[[Any, str], Any]
+    again: Callable[[Any, Any], Any] | None = None
 
 
 ENTRIES: Mapping[str, Entry] = {
-    "addressGroups": Entry("address_groups", AddressGroupWire, _group),
-    "portGroups": Entry("port_groups", PortGroupWire, _port_group),
+    "addressGroups": Entry("address_groups", AddressGroupWire, _group, _group_again),
+    "portGroups": Entry("port_groups", PortGroupWire, _port_group, _port_group_again),
     "classes": Entry("classes", ClassWire, _class),
     "endpoints": Entry("endpoints", EndpointWire, _endpoint),
     "policies": Entry("policies", RuleRefWire, _ref),
