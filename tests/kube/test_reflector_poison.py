@@ -1,8 +1,15 @@
 """An object whose projection breaks is reported, keeps its last value, and touches no other object."""
 
-from nodewall.kube.resource import PODS
+import asyncio
+from typing import Any
+
+import msgspec
+
+from nodewall.kube.http import connect
+from nodewall.kube.reflector import Reflector, View
+from nodewall.kube.resource import PODS, Collection
 from tests.kube.fake_api import FakeApi, Refuse, pod
-from tests.kube.mirroring import PoisonError, mirrored, until, watching
+from tests.kube.mirroring import PoisonError, QuickClock, Recorder, mirrored, until, watching
 
 
 async def test_a_poisoned_object_in_a_list_stops_no_other() -> None:
@@ -55,3 +62,26 @@ async def test_an_object_of_which_nothing_is_kept_leaves_the_store() -> None:
             api.put(PODS, pod("b"))
             await until(lambda: mirror.names == {"b"})
             assert len(mirror.changes) == 3
+
+
+def in_many_calls(item: msgspec.Raw, calls: int = 780) -> tuple[str, Any]:
+    """Python counts calls and levels of JSON together."""
+    if calls:
+        return in_many_calls(item, calls - 1)
+    found = msgspec.json.decode(item)
+    return found["metadata"]["name"], found["metadata"]["labels"]
+
+
+async def test_what_is_nested_too_deep_for_a_projection_alone_is_read_without_that() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(180):
+        nested = {"f:a": nested}
+    async with FakeApi() as api, connect(api.credentials()) as session:
+        api.put(PODS, pod("a", app="web") | {"more": nested})
+        view = View(Collection(PODS), in_many_calls)
+        reflector = Reflector(session, view, lambda _: None, seen := Recorder(), clock=QuickClock())
+        task = asyncio.create_task(reflector.run())
+        await until(reflector.synced.is_set)
+        task.cancel()
+        assert reflector.objects == {"a": {"app": "web"}}
+        assert seen.refusals == []

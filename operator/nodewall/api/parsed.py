@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from nodewall.api.shallow import shallow
 from nodewall.model.errors import BadInputError, Problem
 
 T = TypeVar("T")
@@ -92,12 +93,19 @@ def decode(body: bytes | memoryview | msgspec.Raw | Mapping[str, Any]) -> dict[s
     raw: Any = body
     if not isinstance(body, Mapping):
         try:
-            raw = msgspec.json.decode(body)
+            raw = _decoded(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidObjectError(f"not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InvalidObjectError("not an object")
     return raw
+
+
+def _decoded(body: bytes | memoryview | msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        return msgspec.json.decode(shallow(bytes(body)))
 
 
 def text(raw: object) -> str:
