@@ -1,6 +1,8 @@
 """The last good table stays until a better one is there as a whole."""
 
+from copy import deepcopy
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -22,8 +24,10 @@ from nodewall.agent.setup import Links, Setup
 from nodewall.model.address import Address
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import Endpoint, NodeRuleSet
-from nodewall.render import NewPodPolicy, Strict
-from tests.agent.rulesets import broken, content, ruleset
+from nodewall.render import NewPodPolicy, Strict, diff, render
+from nodewall.render import replace as whole
+from tests.agent.rulesets import NODE, broken, content, ruleset
+from tests.render.rulesets import EVERYTHING
 
 NOW = 100.0
 PLAIN = Setup()
@@ -405,3 +409,61 @@ def test_a_guard_without_scope_is_found_out() -> None:
     assert [finding.reason for finding in state.findings] == [Reason.UNGUARDED]
     state = decide.set_up(state, Setup(links=Links(own=("cni0",), shared=("cni0",))))
     assert state.findings == ()
+
+
+# --- what was drawn before ------------------------------------------------------------------------------------------
+
+CONTENTS = (
+    content("10.0.2.1"),
+    content("10.0.2.1", "10.0.2.2"),
+    content("10.0.2.1", pods=("10.0.1.10",)),
+    content(pods=()),
+    EVERYTHING,
+    replace(EVERYTHING, node=NODE, rules=()),
+    replace(EVERYTHING, node=NODE, endpoints=EVERYTHING.endpoints[:1]),
+    broken(),
+)
+SETUPS = (PLAIN, Setup(NewPodPolicy.REJECT, links=Links(("veth1",), ("cni0",))), Setup(strict=Strict(1)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_agent_that_remembers_does_what_one_without_a_memory_would(seed: int) -> None:
+    """Through new rule sets (the same objects, or equal ones as after a restart), drift, other settings, refusals."""
+    chance = Random(seed)  # noqa: S311 - the same each time
+    state, now, kinds = fresh(), NOW, set[Kind]()
+    for generation in range(1, 60):
+        now += 1000
+        chosen = chance.choice(CONTENTS)
+        state = decide.read(state, ruleset(generation, chance.choice((chosen, deepcopy(chosen)))), now)
+        if not chance.randrange(4):
+            state = decide.drifted(state, "somebody", now)
+        if not chance.randrange(4):
+            state = decide.set_up(state, chance.choice(SETUPS))
+        for step in iter(lambda: _next(state, now), None):  # noqa: B023 - called here
+            _check(step, state)
+            kinds.add(step.kind)
+            now += 100
+            if chance.randrange(4):
+                state = decide.succeeded(state, step.target, "")
+            else:
+                state = decide.failed(state, step, Finding(Reason.KERNEL_REFUSED, "no"), now - 90)
+    assert kinds == {*Kind}
+
+
+def _next(state: State, now: float) -> Apply | None:
+    try:
+        step = decide.next_step(state, now)
+    except BadInputError:
+        return None
+    return step if isinstance(step, Apply) else None
+
+
+def _check(step: Apply, state: State) -> None:
+    anew = render(step.target.ruleset.content, step.target.settings)
+    assert step.target.table == anew
+    if step.kind is Kind.REPLACE:
+        assert step.transaction == whole(anew)
+        return
+    assert state.applied is not None
+    before = render(state.applied.ruleset.content, state.applied.settings)
+    assert step.transaction == diff(before, anew)
