@@ -19,6 +19,8 @@ OLD, MODERN = (1, 0, 6), (1, 1, 3)
 TABLE = {"add": {"table": {"family": "inet", "name": "nodewall"}}}
 ADDRESS = {"payload": {"protocol": "ip", "field": "saddr"}}
 MARK = {"ct": {"key": "mark"}}
+PROTOCOL, LINK = {"meta": {"key": "l4proto"}}, {"meta": {"key": "iifname"}}
+ROUTE = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
 
 
 def add(kind: str, name: str, **more: Any) -> dict[str, Any]:
@@ -52,6 +54,9 @@ SETS = after(
         add("set", "pairs", type=["ipv4_addr", "ipv4_addr"]),
         add("set", "n", type="ipv4_addr", flags=["interval"]),
         add("map", "m", type="ipv4_addr", map="verdict"),
+        add("map", "mp", type=["inet_proto", "inet_service"], map="verdict"),
+        add("set", "ports", type="inet_service"),
+        add("set", "links", type=["inet_service", "ifname"], flags=["interval"]),
     ],
 )
 
@@ -67,9 +72,9 @@ def element(verb: str, name: str, *members: Any) -> dict[str, Any]:
 KNOWN = {
     "a counter": add("counter", "r"),
     "a chain": add("chain", "c"),
-    "a set": add("set", "s", type="ipv4_addr"),
-    "a set of a size": add("set", "s", type="ipv4_addr", size=9),
-    "a map": add("map", "m", type="ipv4_addr", map="verdict"),
+    "a set": add("set", "t", type="ipv4_addr"),
+    "a set of a size": add("set", "u", type="ipv4_addr", size=9),
+    "a map": add("map", "o", type="ipv4_addr", map="verdict"),
     "a rule": rule(match(ADDRESS, "10.0.0.1"), limit(), log(), {"counter": "r"}, {"drop": None}),
     "a rule with a comment": rule({"goto": {"target": "d"}}, comment="x" * 128),
     "an element": element("add", "s", "10.0.0.1"),
@@ -93,9 +98,15 @@ UNKNOWN = {
     "a comment of two": rule({"drop": None}, comment="x\0y"),
     "a name of two": rule({"counter": "x\0y"}),
     "a long name": add("chain", "c" * 256),
-    "a set that forgets": add("set", "s", type="ipv4_addr", timeout=9),
-    "a set of another type": add("set", "s", type="mark"),
-    "a set of other flags": add("set", "s", type="ipv4_addr", flags=["dynamic"]),
+    "a set again": add("set", "s", type="ipv4_addr"),
+    "a set of another nature": add("set", "m", type="ipv4_addr"),
+    "a set of protocols": add("set", "new", type="inet_proto"),
+    "a set of one part": add("set", "new", type=["ipv4_addr"]),
+    "a map of no kind": add("map", "new", type="ipv4_addr"),
+    "a rule of nothing": rule(),
+    "a set that forgets": add("set", "new", type="ipv4_addr", timeout=9),
+    "a set of another type": add("set", "new", type="mark"),
+    "a set of other flags": add("set", "new", type="ipv4_addr", flags=["dynamic"]),
     "an element of an unknown set": element("add", "other", "10.0.0.1"),
     "an element less of an unknown set": element("delete", "other", "10.0.0.1"),
     "an interval more": element("add", "n", "10.0.0.1"),
@@ -104,8 +115,8 @@ UNKNOWN = {
     "a way that ends": element("add", "m", ["10.0.0.1", {"accept": None}]),
     "a way to nowhere": element("add", "m", "10.0.0.1"),
     "an element that forgets": {"add": {"element": {**OWN, "name": "s", "elem": ["10.0.0.1"], "timeout": 9}}},
-    "a map of marks": add("map", "m", type="ipv4_addr", map="mark"),
-    "a map of intervals": add("map", "m", type="ipv4_addr", map="verdict", flags=["interval"]),
+    "a map of marks": add("map", "new", type="ipv4_addr", map="mark"),
+    "a map of intervals": add("map", "new", type="ipv4_addr", map="verdict", flags=["interval"]),
 }
 UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "a verdict of two words": {"drop": None, "accept": None},
@@ -137,6 +148,17 @@ UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "a prefix of one": match(ADDRESS, {"prefix": {"addr": "10.0.0.1", "len": 32}}),
     "a prefix with more behind it": match(ADDRESS, {"prefix": {"addr": "10.0.0.1", "len": 8}}),
     "a range backwards": match(payload("tcp", "dport"), {"range": [90, 80]}),
+    "in an unknown set": match(ADDRESS, "@other"),
+    "in a set of something else": match(payload("ip6", "hoplimit"), "@ports"),
+    "in a map": match(ADDRESS, "@m"),
+    "by a set": {"vmap": {"key": ADDRESS, "data": "@s"}},
+    "by a map of something else": {"vmap": {"key": ADDRESS, "data": "@mp"}},
+    "as wide as a set of something else": match({"concat": [PROTOCOL, payload("th", "dport")]}, "@pairs"),
+    "a link among intervals": match({"concat": [payload("th", "dport"), LINK]}, "@links"),
+    "a prefix of links": match(LINK, {"prefix": {"addr": "eth0", "len": 32}}),
+    "a prefix of routes": match(ROUTE, {"prefix": {"addr": True, "len": 8}}),
+    "a range of links": match(LINK, {"range": ["eth0", "eth9"]}),
+    "a range of protocols": match(PROTOCOL, {"range": [1, 6]}),
     "not a range": match(payload("tcp", "dport"), {"range": [80, 90]}, "!="),
     "not one of": match({"meta": {"key": "l4proto"}}, {"set": [1, 6]}, "!="),
     "one of one": match({"meta": {"key": "l4proto"}}, {"set": [6]}),
@@ -175,6 +197,17 @@ UNKNOWN_RULES = {
     "two families": (match(ADDRESS, "10.0.0.1"), match(payload("ip6", "saddr"), "fd00::1")),
     "two protocols": (match(payload("tcp", "dport"), 80), match(payload("udp", "dport"), 80)),
     "neighbours": (match(ADDRESS, "10.0.0.1"), match(payload("ip", "daddr"), "10.0.0.2")),
+    "neighbours with something between": (
+        match(payload("icmp", "type"), 1),
+        match(ADDRESS, "@s"),
+        match(payload("icmp", "code"), 1),
+    ),
+    "a port of protocol 0": (match(PROTOCOL, 0), match(payload("tcp", "dport"), 80)),
+    "a port of one of two": (match(PROTOCOL, {"set": [6, 17]}), match(payload("tcp", "dport"), 80)),
+    "a protocol of one family, in any": (match(PROTOCOL, 1), match(payload("icmp", "type"), 8)),
+    "more after the end": ({"drop": None}, {"counter": "r"}),
+    "more after a jump": ({"jump": {"target": "d"}}, {"counter": "r"}),
+    "more after a refusal": ({"reject": {"type": "icmpx", "expr": "port-unreachable"}}, {"counter": "r"}),
     "neighbours the other way round": (match(payload("icmp", "code"), 1), match(payload("icmp", "type"), 1)),
 }
 
@@ -207,6 +240,7 @@ INTERVALS: dict[str, list[Any]] = {
     "overlapping": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, "10.0.0.1"],
     "side by side": ["10.0.0.1", "10.0.0.2"],
     "of the other family": ["fd00::1"],
+    "backwards": [{"range": ["10.0.0.9", "10.0.0.1"]}],
 }
 
 
@@ -276,24 +310,22 @@ START = [
 ]
 GO = match(ADDRESS, "10.0.0.1")
 REFUSED = {
-    "a set that is not there": (
-        [rule(match(ADDRESS, "@gone"))],
+    "a chain that is not there": (
+        [rule({"goto": {"target": "gone"}})],
         r"No such file or directory \(something the change builds on is not in the kernel\), at: add rule c$",
     ),
-    "a chain that is not there": ([rule({"goto": {"target": "gone"}})], "No such file or directory .*at: add rule c$"),
     "a counter that is not there": ([rule({"counter": "gone"})], "No such file or directory .*at: add rule c$"),
     "a rule of no chain": (
         [{"add": {"rule": {**OWN, "chain": "gone", "expr": [{"drop": None}]}}}],
         "No such file or directory .*at: add rule gone$",
     ),
-    "a set of another type": ([rule(match(ADDRESS, "@s6"))], ", at: add rule c$"),
     "a chain in use": (
         [{"delete": {"chain": {**OWN, "name": "d"}}}],
         r"Device or resource busy \(something the change removes is still in use\), at: delete chain d$",
     ),
-    "a set of another nature": (
-        [add("set", "m", type="ipv6_addr")],
-        r"File exists \(something the change adds is in the kernel already, with other content\), at: add set m$",
+    "another way": (
+        [element("add", "m", ["10.0.0.9", {"jump": {"target": "d"}}], ["10.0.0.9", {"goto": {"target": "d"}}])],
+        r"File exists \(something the change adds is in the kernel already, with other content\), at: add element m$",
     ),
     "no counter": ([{"delete": {"counter": {**OWN, "name": "r"}}}], "No such file or directory .*: delete counter r$"),
     "an element twice": (

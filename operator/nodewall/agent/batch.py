@@ -158,6 +158,8 @@ def _add_anonymous(batch: _Batch, body: Body, kind: KeyType, members: Sequence[A
 
 def _add_holder(kind: str) -> Callable[[_Batch, Body], None]:
     def add(batch: _Batch, body: Body) -> None:
+        if body["name"] in batch.sets:
+            raise UnknownFormError("a set that is there already")
         made = definitions.read(kind, body)
         batch.add(_NEW_SET, body, made.encoded(body["name"], next(batch.ids), modern=batch.modern), flags=_CREATE)
         batch.sets[body["name"]] = made

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nodewall.agent.definitions import ANONYMOUS, Sets
+from nodewall.agent.definitions import ANONYMOUS, Definition, Sets
 from nodewall.agent.elements import prefix_bounds
 from nodewall.agent.encoding import UnknownFormError, number, string, value
 from nodewall.agent.keytypes import KeyType
@@ -22,6 +22,7 @@ from nodewall.agent.selectors import (
     NETWORK_PROTOCOL,
     NOT_EQUAL,
     NOTHING,
+    SEVERAL,
     STATE,
     TRANSPORT_PROTOCOL,
     Context,
@@ -117,29 +118,32 @@ _JOINED = {
 
 
 def joined(statements: Sequence[Comparison | Statement]) -> Iterator[Comparison | Statement]:
-    """An ICMP type and its code become one comparison, as libnftables makes it of neighbours in a header."""
-    done = False
+    """An ICMP type and its code become one comparison, as libnftables makes it of neighbours in a header.
+
+    It looks for them past other comparisons. No others are ever drawn, so more than one of a header is handed back.
+    """
+    done, bases = False, set[int]()
     for this, following in zip(statements, [*statements[1:], None], strict=True):
         if done:
             done = False
             continue
         both = _both(this, following)
         done = both is not None
-        yield both or this
+        found = both or this
+        if isinstance(found, Comparison) and found.constant:
+            if found.field.base in bases:
+                raise UnknownFormError("neighbours in a header")
+            bases.add(found.field.base)
+        yield found
 
 
 def _both(this: Comparison | Statement, following: Comparison | Statement | None) -> Comparison | None:
-    """No other neighbours are ever drawn, so they are handed back."""
     if not (
         isinstance(this, Comparison) and isinstance(following, Comparison) and this.constant and following.constant
     ):
         return None
-    if this.field.base != following.field.base:
-        return None
     code, both = _JOINED.get(this.field, (None, this.field))
-    if following.field is not code:
-        raise UnknownFormError("neighbours in a header")
-    return Comparison(both, "==", (this.operand, following.operand))
+    return Comparison(both, "==", (this.operand, following.operand)) if following.field is code else None
 
 
 # --- one field --------------------------------------------------------------------------------------------------------
@@ -154,17 +158,29 @@ def _compared(comparison: Comparison, place: Place) -> bytes:
     operation = _OPERATIONS[comparison.operator]
     match operand:
         case str() if operand.startswith("@"):
+            _held_by(operand, place, field)
             return loaded(field) + _looked_up(operand, inverted=operation == NOT_EQUAL)
-        case {"prefix": {"addr": address, "len": int() as bits, **more}, **rest} if not more and not rest:
+        case {"prefix": {"addr": address, "len": int() as bits, **more}, **rest} if field.of_spans and not more | rest:
             return _within_prefix(field, operation, field.encode(address), bits)
-        case {"range": [first, last], **rest} if operation == EQUAL and not rest:
+        case {"range": [first, last], **rest} if operation == EQUAL and field.of_spans and not rest:
             return loaded(field) + _within(field.encode(first), field.encode(last), modern=place.modern)
-        case {"set": [_, _, *_] as members, **rest} if operation == EQUAL and field.set_type and not rest:
-            ident = place.anonymous(field.set_type, members)
+        case {"set": [_, _, *_] as members, **rest} if operation == EQUAL and field.kind and field.many and not rest:
+            ident = place.anonymous(field.kind, members)
+            if field is TRANSPORT_PROTOCOL:
+                place.known = replace(place.known, transport=SEVERAL)
             return loaded(field) + lookup(number(2, FIRST_REGISTER), string(1, ANONYMOUS), number(4, ident))
     data = field.encode(operand)
     place.learn(field, operation, data)
     return loaded(field) + compared(operation, data)
+
+
+def _held_by(reference: str, place: Place, *fields: Field, verdicts: bool = False) -> Definition:
+    """The set that is referred to, which must be one of such values: the kernel compares no more than lengths, and
+    those rounded up."""
+    found = place.sets[reference[1:]]
+    if found.types != tuple(field.kind for field in fields) or found.verdicts != verdicts:
+        raise UnknownFormError("a set of something else")
+    return found
 
 
 def _looked_up(reference: str, *, inverted: bool = False) -> bytes:
@@ -204,7 +220,7 @@ def match(body: Mapping[str, Any], place: Place) -> bytes:
         raise UnknownFormError("a match")
     match operator, left, right:
         case "==", {"concat": [*parts]}, str() if right.startswith("@") and len(left) == 1:
-            return key(parts, place, of_spans=place.sets[right[1:]].interval) + _looked_up(right)
+            return key(parts, right, place) + _looked_up(right)
         case "in", _, [_, *_] if left == _STATE:
             wanted = mark(sum({_STATES[name] for name in right}))
             return loaded(STATE) + masked(wanted, mark(0)) + compared(NOT_EQUAL, mark(0))
@@ -213,10 +229,13 @@ def match(body: Mapping[str, Any], place: Place) -> bytes:
     raise UnknownFormError("a match")
 
 
-def key(parts: Sequence[Any], place: Place, *, of_spans: bool = False) -> bytes:
-    """``of_spans``: to be looked up in a set of intervals, for which libnftables before 1.1.2 turns the one byte of a
-    protocol into network order. That does nothing."""
+def key(parts: Sequence[Any], holder: str, place: Place, *, verdicts: bool = False) -> bytes:
+    """To be looked up in a set or a map. For one of intervals libnftables before 1.1.2 turns the one byte of a protocol
+    into network order, which does nothing; so it does with whatever else is in host order, which is never drawn."""
     fields = tuple(map(field_of, parts))
+    of_spans = _held_by(holder, place, *fields, verdicts=verdicts).interval
+    if of_spans and not all(field.of_spans for field in fields[1:]):
+        raise UnknownFormError("intervals in host order")
     found = [*concatenated(fields)]
     if of_spans and not place.modern and fields[0] is TRANSPORT_PROTOCOL:
         found.insert(1, _TURNED)

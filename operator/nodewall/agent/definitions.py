@@ -67,7 +67,8 @@ class Definition:
 def read(kind: str, body: Mapping[str, Any]) -> Definition:
     """A definition in libnftables' JSON. Raises UnknownFormError, KeyError."""
     flags, size = body.get("flags", []), body.get("size", 0)
-    if body.keys() - _KNOWN[kind] or flags not in ([], ["interval"]) or body.get("map", "verdict") != "verdict":
+    verdicts = "verdict" if kind == "map" else None
+    if body.keys() - _KNOWN[kind] or flags not in ([], ["interval"]) or body.get("map") != verdicts:
         raise UnknownFormError("a definition")
     return Definition(named(body["type"]), bool(flags), kind == "map", size)
 

@@ -1,12 +1,12 @@
 """Keys and elements of sets and maps."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from struct import pack
 from typing import Any
 
 from nodewall.agent.encoding import UnknownFormError, number, value, verdict
-from nodewall.agent.keytypes import Types, padded, tagged
+from nodewall.agent.keytypes import KeyType, Types, padded, tagged
 from nodewall.agent.netlink import attribute, nested
 
 _KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
@@ -65,11 +65,11 @@ def intervals(written: Sequence[Any], types: Types) -> Iterator[bytes]:
     """
     if len(types) > 1:
         return (_span_of_parts(_parts(each), types) for each in written)
-    return _ends([_bounds(each, types[0].encode) for each in written])
+    return _ends([_bounds(each, types[0]) for each in written])
 
 
 def _span_of_parts(parts: Sequence[Any], types: Types) -> bytes:
-    spans = [_bounds(part, each.encode) for part, each in zip(parts, types, strict=True)]
+    spans = [_bounds(part, each) for part, each in zip(parts, types, strict=True)]
     first, last = (b"".join(map(padded, ends)) for ends in zip(*spans, strict=True))
     return nested(_ELEMENT, value(_KEY, first), value(_KEY_END, last))
 
@@ -93,13 +93,19 @@ def _after(key: bytes) -> bytes:
     return ((int.from_bytes(key) + 1) % (1 << len(key) * 8)).to_bytes(len(key))
 
 
-def _bounds(written: Any, encode: Callable[[Any], bytes]) -> tuple[bytes, bytes]:
+def _bounds(written: Any, kind: KeyType) -> tuple[bytes, bytes]:
     match written:
-        case {"range": [first, last], **rest} if not rest:
-            return encode(first), encode(last)
-        case {"prefix": {"addr": address, "len": int() as bits, **more}, **rest} if not rest and not more:
-            return prefix_bounds(encode(address), bits)
-    return encode(written), encode(written)
+        case {"range": [first, last], **rest} if kind.spans and not rest:
+            return _in_order(kind.encode(first), kind.encode(last))
+        case {"prefix": {"addr": address, "len": int() as bits, **more}, **rest} if kind.spans and not rest | more:
+            return prefix_bounds(kind.encode(address), bits)
+    return kind.encode(written), kind.encode(written)
+
+
+def _in_order(first: bytes, last: bytes) -> tuple[bytes, bytes]:
+    if first > last:
+        raise UnknownFormError("a range backwards")
+    return first, last
 
 
 def prefix_bounds(address: bytes, bits: int) -> tuple[bytes, bytes]:

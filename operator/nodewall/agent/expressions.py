@@ -28,12 +28,16 @@ _LONGEST_PREFIX = 127
 _TCP = 6
 _PER_SECOND, _PACKETS, _NO_FLAGS = 1, 0, 0
 _COUNTER = 1
+_LAST = {"accept", "drop", "return", "jump", "goto", "reject"}
+"""libnftables takes nothing behind these."""
 _TCP_RESET, _ICMPX, _PORT_UNREACHABLE = 1, 2, 1
 
 
 def rule(statements: Sequence[Mapping[str, Any]], place: Place) -> bytes:
     """All expressions of a rule. Raises UnknownFormError, and what comes of taking apart JSON of another shape."""
     words = [_word(each) for each in statements]
+    if not words or any(word in _LAST for word, _ in words[:-1]):
+        raise UnknownFormError("nothing, or something after the end")
     return b"".join(_encoded(each, place) for each in joined([comparison(each) or each for each in words]))
 
 
@@ -52,7 +56,7 @@ def _encoded(statement: Comparison | Statement, place: Place) -> bytes:
 def _dispatch(body: Any, place: Place) -> bytes:
     selector, name = body["key"], body["data"]
     if body.keys() == {"key", "data"} and name.startswith("@"):
-        found = key(selector.get("concat", [selector]), place)
+        found = key(selector.get("concat", [selector]), name, place, verdicts=True)
         return found + lookup(number(2, FIRST_REGISTER), number(3, 0), string(1, name[1:]))
     raise UnknownFormError("a verdict map")
 

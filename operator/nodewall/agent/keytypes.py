@@ -80,19 +80,28 @@ def _meta(key: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class KeyType:
-    """``number`` is libnftables' own, ``length`` in bytes; ``example`` an expression of the type, as userdata."""
+    """``number`` is libnftables' own, ``length`` in bytes; ``example`` an expression of the type, as userdata.
+
+    ``alone``: may be all that a set is of.
+    """
 
     number: int
     length: int
     order: int
     encode: Callable[[Any], bytes]
     example: bytes
+    alone: bool = True
+
+    @property
+    def spans(self) -> bool:
+        """Whether there is something from one value to another."""
+        return self.encode is not link
 
 
 TYPES = {
     "ipv4_addr": KeyType(7, 4, NETWORK_ORDER, ipv4, _payload(12, 11)),
     "ipv6_addr": KeyType(8, 16, NETWORK_ORDER, ipv6, _payload(13, 8)),
-    "inet_proto": KeyType(12, 1, HOST_ORDER, byte, _meta(16)),
+    "inet_proto": KeyType(12, 1, HOST_ORDER, byte, _meta(16), alone=False),
     "inet_service": KeyType(13, 2, NETWORK_ORDER, port, _payload(11, 2)),
     "icmpv6_type": KeyType(29, 1, NETWORK_ORDER, byte, _payload(14, 1)),
     "ifname": KeyType(41, _LINK_LENGTH, HOST_ORDER, link, _meta(6)),
@@ -103,8 +112,11 @@ Types = tuple[KeyType, ...]
 
 
 def named(names: Any) -> Types:
-    """The types that a set's definition names. Raises KeyError for one that is not known."""
-    return (TYPES[names],) if isinstance(names, str) else tuple(TYPES[name] for name in names)
+    """The types that a set's definition names. Raises UnknownFormError, KeyError."""
+    found = (TYPES[names],) if isinstance(names, str) else tuple(TYPES[name] for name in names)
+    if len(found) == 1 and not (isinstance(names, str) and found[0].alone):
+        raise UnknownFormError("one type in another way than it is drawn")
+    return found
 
 
 def padded(data: bytes) -> bytes:

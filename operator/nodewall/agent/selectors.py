@@ -11,7 +11,7 @@ from struct import pack
 from typing import Any
 
 from nodewall.agent.encoding import UnknownFormError, number, string, value
-from nodewall.agent.keytypes import TYPES, KeyType, byte, ipv4, ipv6, link, padded_length, port
+from nodewall.agent.keytypes import NETWORK_ORDER, TYPES, KeyType, byte, link, padded_length
 from nodewall.agent.netlink import nested
 
 Key = tuple[str, ...]
@@ -31,20 +31,23 @@ _FAMILIES = {"ipv4": _IPV4, "ipv6": _IPV6}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is known of the packet at this place of a rule; 0: nothing yet."""
+    """What is known of the packet at this place of a rule; None: nothing yet (0 is a protocol too)."""
 
-    network: int = 0
-    transport: int = 0
+    network: int | None = None
+    transport: int | None = None
 
 
 NOTHING = Context()
+SEVERAL = -1
+"""A protocol that is one of some: libnftables takes it for the last of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """``length`` in bytes; ``load`` gives the expression's attributes that put so many bytes into a register.
 
-    ``base`` is the header of a field that lies in one, ``set_type`` the type of an anonymous set of such values.
+    ``base`` is the header of a field that lies in one, ``kind`` the type of a set of such values, where there may be
+    one; ``many``: of one without a name too.
     """
 
     expression: str
@@ -53,7 +56,13 @@ class Field:
     load: Callable[[int, int], bytes]
     needs: Context = NOTHING
     base: int = 0
-    set_type: KeyType | None = None
+    kind: KeyType | None = None
+    many: bool = False
+
+    @property
+    def of_spans(self) -> bool:
+        """Whether its bytes are in the order in which the kernel compares: from the highest on."""
+        return self.kind is not None and self.kind.order == NETWORK_ORDER
 
 
 def expression(name: str, *data: bytes) -> bytes:
@@ -104,15 +113,25 @@ def mark(written: Any) -> bytes:
     return pack("=I", written)
 
 
-def _header(
-    base: int, offset: int, length: int, encode: Callable[[Any], bytes], *needs: int, set_type: str = ""
-) -> Field:
+def _address(kind: str, offset: int, network: int) -> Field:
+    return _typed(TYPES[kind], _NETWORK, offset, Context(network))
+
+
+def _port(transport: int | None = None) -> Field:
+    return _typed(TYPES["inet_service"], _TRANSPORT, 2, Context(transport=transport))
+
+
+def _typed(kind: KeyType, base: int, offset: int, needs: Context, *, many: bool = False) -> Field:
     load = partial(_from_header, base, offset)
-    return Field("payload", length, encode, load, Context(*needs), base, TYPES.get(set_type))
+    return Field("payload", kind.length, kind.encode, load, needs, base, kind, many)
 
 
-def _meta(key: int, length: int, encode: Callable[[Any], bytes], set_type: str = "") -> Field:
-    return Field("meta", length, encode, partial(_from_packet, key), set_type=TYPES.get(set_type))
+def _byte(base: int, offset: int, *needs: int) -> Field:
+    return Field("payload", 1, byte, partial(_from_header, base, offset), Context(*needs), base)
+
+
+def _meta(key: int, length: int, encode: Callable[[Any], bytes], kind: str = "", *, many: bool = False) -> Field:
+    return Field("meta", length, encode, partial(_from_packet, key), kind=TYPES.get(kind), many=many)
 
 
 def _ct(key: int, length: int, encode: Callable[[Any], bytes]) -> Field:
@@ -120,23 +139,23 @@ def _ct(key: int, length: int, encode: Callable[[Any], bytes]) -> Field:
 
 
 FIELDS: Mapping[Key, Field] = {
-    ("payload", "ip", "saddr"): _header(_NETWORK, 12, 4, ipv4, _IPV4),
-    ("payload", "ip", "daddr"): _header(_NETWORK, 16, 4, ipv4, _IPV4),
-    ("payload", "ip6", "saddr"): _header(_NETWORK, 8, 16, ipv6, _IPV6),
-    ("payload", "ip6", "daddr"): _header(_NETWORK, 24, 16, ipv6, _IPV6),
-    ("payload", "ip6", "hoplimit"): _header(_NETWORK, 7, 1, byte, _IPV6),
-    ("payload", "tcp", "dport"): _header(_TRANSPORT, 2, 2, port, 0, _TCP),
-    ("payload", "udp", "dport"): _header(_TRANSPORT, 2, 2, port, 0, _UDP),
-    ("payload", "sctp", "dport"): _header(_TRANSPORT, 2, 2, port, 0, _SCTP),
-    ("payload", "th", "dport"): _header(_TRANSPORT, 2, 2, port),
-    ("payload", "icmp", "type"): _header(_TRANSPORT, 0, 1, byte, _IPV4, _ICMP),
-    ("payload", "icmp", "code"): _header(_TRANSPORT, 1, 1, byte, _IPV4, _ICMP),
-    ("payload", "icmpv6", "type"): _header(_TRANSPORT, 0, 1, byte, _IPV6, _ICMPV6, set_type="icmpv6_type"),
-    ("payload", "icmpv6", "code"): _header(_TRANSPORT, 1, 1, byte, _IPV6, _ICMPV6),
-    ("meta", "iifname"): _meta(6, 16, link),
-    ("meta", "oifname"): _meta(7, 16, link),
+    ("payload", "ip", "saddr"): _address("ipv4_addr", 12, _IPV4),
+    ("payload", "ip", "daddr"): _address("ipv4_addr", 16, _IPV4),
+    ("payload", "ip6", "saddr"): _address("ipv6_addr", 8, _IPV6),
+    ("payload", "ip6", "daddr"): _address("ipv6_addr", 24, _IPV6),
+    ("payload", "ip6", "hoplimit"): _byte(_NETWORK, 7, _IPV6),
+    ("payload", "tcp", "dport"): _port(_TCP),
+    ("payload", "udp", "dport"): _port(_UDP),
+    ("payload", "sctp", "dport"): _port(_SCTP),
+    ("payload", "th", "dport"): _port(),
+    ("payload", "icmp", "type"): _byte(_TRANSPORT, 0, _IPV4, _ICMP),
+    ("payload", "icmp", "code"): _byte(_TRANSPORT, 1, _IPV4, _ICMP),
+    ("payload", "icmpv6", "type"): _typed(TYPES["icmpv6_type"], _TRANSPORT, 0, Context(_IPV6, _ICMPV6), many=True),
+    ("payload", "icmpv6", "code"): _byte(_TRANSPORT, 1, _IPV6, _ICMPV6),
+    ("meta", "iifname"): _meta(6, 16, link, "ifname"),
+    ("meta", "oifname"): _meta(7, 16, link, "ifname"),
     ("meta", "nfproto"): _meta(15, 1, _family),
-    ("meta", "l4proto"): _meta(16, 1, byte, "inet_proto"),
+    ("meta", "l4proto"): _meta(16, 1, byte, "inet_proto", many=True),
     ("meta", "iifkind"): _meta(26, 16, link),
     ("ct", "direction"): _ct(1, 1, _direction),
     ("fib", "saddr"): Field("fib", 4, _exists, partial(_from_route, 1)),
@@ -180,15 +199,19 @@ def concatenated(fields: tuple[Field, ...]) -> Iterator[bytes]:
 
 def asked(field: Field, known: Context) -> tuple[bytes, Context]:
     """What has to be asked before the field is read, and what is known then."""
+    if None not in (field.needs.network, field.needs.transport, known.transport) and known.network is None:
+        raise UnknownFormError("a protocol of one family, in any")  # whether the family is asked depends on the version
     network, asking_network = _asked(NETWORK_PROTOCOL, field.needs.network, known.network)
     transport, asking_transport = _asked(TRANSPORT_PROTOCOL, field.needs.transport, known.transport)
     return asking_network + asking_transport, Context(network, transport)
 
 
-def _asked(layer: Field, wanted: int, known: int) -> tuple[int, bytes]:
-    if wanted and known not in (wanted, 0):
+def _asked(layer: Field, wanted: int | None, known: int | None) -> tuple[int | None, bytes]:
+    if wanted is None or wanted == known:
+        return known, b""
+    if known is not None:
         raise UnknownFormError("fields of two protocols")
-    return (wanted, _is(layer, wanted)) if wanted and not known else (known, b"")
+    return wanted, _is(layer, wanted)
 
 
 @lru_cache(16)
