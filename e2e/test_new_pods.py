@@ -1,12 +1,16 @@
 """A pod that starts: closed from its first packet where a policy selects it, else open once its node lists it."""
 
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 
 import pytest
 
+from e2e import netns
 from e2e.api import Object
 from e2e.cluster import Pod, Scene, pod_object
 from e2e.local import IMAGE, LocalCluster
@@ -86,6 +90,62 @@ def test_a_pod_that_no_policy_selects_opens_once_it_is_listed(clients: Scene, lo
         until("listed", lambda: is_listed(local_cluster, pod), within=10)
         late = local_cluster.prober.measure(questions, answers_expected=questions)
         assert {each.verdict for each in late.values()} == {Verdict.OPEN}
+
+
+def test_a_pod_that_nobody_knows_yet_borrows_no_address_of_a_pod_elsewhere(
+    policed: Scene, local_cluster: LocalCluster
+) -> None:
+    """Its link is new, and the address is no local pod's: neither is on any list. Other pods were there before."""
+    for each in ("x", "y"):
+        policed.namespace(each)
+    server, friend = policed.pod("x/server", node=0), policed.pod("y/friend", node=1)
+    policed.apply(ingress("x", "friends", {"from": [{"namespaceSelector": name_of("y")}]}))
+    place = {each.key: wire.namespace for each, wire in local_cluster.wires.values()}
+    until("pods' links known", lambda: knows_links(local_cluster, server.node), within=10)
+    with network_of(local_cluster, "y", "new") as pod:
+        forger = local_cluster.wires[pod.key][1].namespace
+        for mine, theirs in zip(server.addresses, friend.addresses, strict=True):
+            netns.batch(forger, [f"address add {theirs} dev lo"])
+            with netns.inside(place["x/server"], partial(datagrams, mine)) as received:
+                sent = partial(say, place["y/friend"], theirs, mine)
+                until("a friend", lambda sent=sent, ears=received: sent(b"friend") and hear(ears), within=10)  # type: ignore[misc]
+                say(forger, theirs, mine, b"forged")
+                sent(b"last")
+                heard = [hear(received) for _ in range(3)]
+                assert b"last" in heard
+                assert b"forged" not in heard
+
+
+def knows_links(cluster: LocalCluster, node: str) -> bool:
+    """Whether the node's table says which links pods are behind."""
+    asked = [*netns.argv(cluster.topology.nodes[node].namespace), "nft", "list", "set", "inet", "nodewall", "podlinks"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+def datagrams(address: str) -> socket.socket:
+    found = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((address, 53))
+    found.settimeout(0.3)
+    return found
+
+
+def say(place: str, source: str, target: str, what: bytes) -> bool:
+    """One datagram from this network namespace, under that address."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, socket.SOCK_DGRAM) as ours:
+            ours.bind((source, 0))
+            ours.sendto(what, (target, 53))
+
+    netns.inside(place, send)
+    return True
+
+
+def hear(received: socket.socket) -> bytes:
+    try:
+        return received.recv(64)
+    except TimeoutError:
+        return b""
 
 
 @pytest.mark.parametrize("starts", [QUICK, pytest.param(LONG, marks=pytest.mark.soak)])

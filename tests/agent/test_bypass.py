@@ -85,14 +85,22 @@ def test_bypasses(found: Surroundings, switches: Switches, parts: list[str]) -> 
 
 
 FOUND = {
-    "routed": (world(v4=Route(4, direct=True)), Links(("veth1",))),
+    "routed": (world(v4=Route(4, direct=True)), Links(("veth1",), (), ())),
+    "the way out is a veth": (
+        world({2: Link("eth0", "veth")}, v4=Route(4, direct=True)),
+        Links(("veth1",), (), ("eth0",)),
+    ),
+    "the way out has a name that no rule can say": (
+        world({2: Link("eth0+", "veth")}, v4=Route(4, direct=True)),
+        Links(("veth1",)),
+    ),
     "bridged": (world(v4=BRIDGED), Links(("cni0",), ("cni0",))),
     "by a gateway": (world(v4=Route(4, direct=False)), Links()),
     "the uplink is never a pod's": (world(v4=Route(2, direct=True)), Links()),
     "loopback is never a pod's": (world(v4=Route(1, direct=True)), Links()),
     "a link that is gone": (world(v4=Route(99, direct=True)), Links()),
     "a shared kind": (world(v4=Route(5, direct=True)), Links()),
-    "two": (world(v4=BRIDGED, v6=Route(4, direct=True)), Links(("cni0", "veth1"), ("cni0",))),
+    "two": (world(v4=BRIDGED, v6=Route(4, direct=True)), Links(("cni0", "veth1"), ("cni0",), ())),
 }
 
 
@@ -103,4 +111,4 @@ def test_pod_links(found: Surroundings, links: Links) -> None:
 
 def test_a_link_that_no_rule_can_name_is_left_out() -> None:
     routes = {"v4": Route(7, direct=True), "v6": Route(4, direct=True)}
-    assert pod_links(world({7: Link("br+lan", "bridge")}, **routes)) == Links(("veth1",), ())
+    assert pod_links(world({7: Link("br+lan", "bridge")}, **routes)) == Links(("veth1",), (), ())

@@ -44,7 +44,7 @@ def test_pod_links_are_found_and_others_are_not(namespace: str) -> None:
         "8.8.8.8": ("eth0", False),
     }
     assert {found.links[index].name for index in found.uplinks} == {"eth0"}
-    assert links.pod_links(found) == Links(("cni0", "veth1"), ("cni0",))
+    assert links.pod_links(found) == Links(("cni0", "veth1"), ("cni0",), ("eth0",))
 
 
 def test_a_pod_on_the_uplink_is_no_pod_link(namespace: str) -> None:

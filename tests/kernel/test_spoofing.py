@@ -88,3 +88,17 @@ def test_a_spoofer_gets_no_rights_of_an_allowed_peer(checker: Checker) -> None:
     assert programmed(checker, allowed).outcomes(packet) == [PASSED]
     assert programmed(checker, allowed, LINKS).outcomes(packet) == [DROPPED]
     assert checker.outcomes([Packet("203.0.113.8", POD[0], dport=80)]) == [PASSED]
+
+
+@pytest.mark.parametrize("destination", [WORLD, OTHER, OWN], ids=["world", "pod", "node"])
+def test_from_a_link_that_nobody_knows_yet_comes_nothing_foreign(
+    checker: Checker, destination: tuple[Address, ...]
+) -> None:
+    """That of a pod which began a moment ago; the node's own way out is a veth as well."""
+    foreign = both_families(WORLD, destination, link=POD_LINK)
+    programmed(checker, ruleset(), Settings(pod_links=(OTHER_LINK,), foreign_veths=(WORLD_LINK,)))
+    assert checker.outcomes(foreign) == [DROPPED] * 2
+    assert checker.outcomes(both_families(POD, destination)) == [PASSED] * 2
+    assert checker.outcomes(both_families(WORLD, destination)) == [PASSED] * 2
+    routed_elsewhere = both_families(OTHER, destination, link=WORLD_LINK)
+    assert checker.outcomes(routed_elsewhere) == [DROPPED] * 2, "a local pod's address, which the world may not have"

@@ -138,7 +138,7 @@ EVERYTHING = NodeRuleSet(
 
 SETTINGS = {
     "plain": Settings(),
-    "guarded": Settings(guard=Guard(NewPodPolicy.DROP), pod_links=("veth1", "veth2")),
+    "guarded": Settings(guard=Guard(NewPodPolicy.DROP), pod_links=("veth1", "veth2"), foreign_veths=()),
     "guarded by link": Settings(guard=Guard(NewPodPolicy.REJECT, links=("cni0",))),
     "guarded by both": Settings(
         guard=Guard(networks=(ip_network("10.0.0.0/15"), ip_network("10.9.0.0/16")), links=("cni0",))
@@ -147,5 +147,10 @@ SETTINGS = {
     "folded": Settings(fold_from=0),
     "folded in part": Settings(fold_from=0, fold_limit=3),
     "strict": Settings(strict=Strict(7), nflog_group=9, snaplen=64),
-    "all": Settings(guard=Guard(NewPodPolicy.REJECT, links=("cni0",)), strict=Strict(0, 0xFF00), pod_links=("veth1",)),
+    "all": Settings(
+        guard=Guard(NewPodPolicy.REJECT, links=("cni0",)),
+        strict=Strict(0, 0xFF00),
+        pod_links=("veth1",),
+        foreign_veths=("eth0",),
+    ),
 }

@@ -36,7 +36,7 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ANYWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 """Addresses for documentation: nobody has a route to them but the default one."""
 
-BRIDGE = "bridge"
+BRIDGE, VETH = "bridge", "veth"
 SHARING = ("ipvlan", "macvlan", "macvtap", "ipvtap")
 """Kinds of links whose traffic does not cross the forward hook of this node."""
 
@@ -79,7 +79,15 @@ def pod_links(found: Surroundings) -> Links:
     behind = (found.links[index] for index in found.behind().keys() - found.uplinks)
     own = [link for link in behind if LINK_NAME.match(link.name)]
     names = sorted(link.name for link in own if link.kind not in SHARING)
-    return Links(tuple(names), tuple(sorted(link.name for link in own if link.kind == BRIDGE)))
+    shared = sorted(link.name for link in own if link.kind == BRIDGE)
+    return Links(tuple(names), tuple(shared), _foreign(found) if any(link.kind == VETH for link in own) else None)
+
+
+def _foreign(found: Surroundings) -> tuple[str, ...] | None:
+    """None where a rule cannot name them all: then no link that is not known can be told from them."""
+    uplinks = (found.links[index] for index in found.uplinks & found.links.keys())
+    veths = sorted(link.name for link in uplinks if link.kind == VETH)
+    return tuple(veths) if all(map(LINK_NAME.match, veths)) else None
 
 
 # --- asking the kernel ------------------------------------------------------------------------------------------------

@@ -14,11 +14,13 @@ class Links:
     """Links that local pods are behind, by name, sorted.
 
     ``own``: nothing but pods is behind them. ``shared``: those of them that a new pod will be behind too (bridges); a
-    veth is one pod's alone, so it says nothing about the next.
+    veth is one pod's alone, so it says nothing about the next. ``foreign``: where pods are behind veths, those that are
+    none of theirs (the node's own way out may be one); None where they are not.
     """
 
     own: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    foreign: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,12 @@ def settings(setup: Setup, content: NodeRuleSet) -> Settings:
     """
     networks = setup.networks or content.pod_cidrs
     links = setup.links.shared if _missed(networks, content) else ()
-    return Settings(guard=Guard(setup.new_pods, networks, links), strict=setup.strict, pod_links=setup.links.own)
+    return Settings(
+        guard=Guard(setup.new_pods, networks, links),
+        strict=setup.strict,
+        pod_links=setup.links.own,
+        foreign_veths=setup.links.foreign,
+    )
 
 
 def unguarded(setup: Setup, content: NodeRuleSet) -> list[str]:

@@ -129,7 +129,17 @@ def _spoofed_chain(draft: Draft) -> str:
     if links:
         came_in = Is(Meta("iifname"), _links("podlinks", links, draft))
         rules += [rule(came_in, *_of_consequence("saddr", family), *end) for family in (4, 6)]
+    if draft.settings.foreign_veths is not None:
+        new = tuple(_by_new_veth(draft.settings.foreign_veths, draft))
+        rules += [rule(*new, *_of_consequence("saddr", family), *end) for family in (4, 6)]
     return draft.chain(Chain("spoofed", tuple(rules)))
+
+
+def _by_new_veth(foreign: Iterable[str], draft: Draft) -> Iterator[Is]:
+    """A pod is there a second or two before its link is known, and could borrow the rights of pods elsewhere."""
+    yield Is(Meta("iifkind"), Quoted("veth"))
+    if foreign:
+        yield Is(Meta("iifname"), _links("foreignveths", foreign, draft), negated=True)
 
 
 def _of_consequence(end: str, family: int) -> tuple[Is, ...]:

@@ -191,7 +191,7 @@ def host_class(egress: RuleClass) -> RuleClass | None:
 
 def _of_classes(settings: Settings) -> Settings:
     """Without what is the base chains' alone. Classes see no others, so none can change that they are drawn by."""
-    return replace(settings, table="", guard=None, strict=None, pod_links=())
+    return replace(settings, table="", guard=None, strict=None, pod_links=(), foreign_veths=None)
 
 
 def _owned_by(classes: AbstractSet[str], pods: Pods, entry: Entry) -> dict[Address, Endpoint]:

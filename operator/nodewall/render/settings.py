@@ -58,8 +58,10 @@ class Settings:
     """``guard`` None: not armed. ``strict`` None: established connections keep (and no mark is ever touched).
 
     ``nflog_group`` is where log records go; ``snaplen`` bytes of each packet go along. ``pod_links`` are links that
-    only pods are behind: a source that is not routed back to such a link is dropped, known or not. Rules are folded
-    from ``fold_from`` on, into ``fold_limit`` elements of a class and family and ``fold_total`` of the table at most.
+    only pods are behind: a source that is not routed back to such a link is dropped, known or not. Where
+    ``foreign_veths`` are given, so is it from every veth but those: it may be that of a pod that nobody knows yet.
+    Rules are folded from ``fold_from`` on, into ``fold_limit`` elements of a class and family and ``fold_total`` of the
+    table at most.
     """
 
     table: str = "nodewall"
@@ -68,6 +70,7 @@ class Settings:
     guard: Guard | None = None
     strict: Strict | None = None
     pod_links: tuple[str, ...] = ()
+    foreign_veths: tuple[str, ...] | None = None
     fold_from: int = 16
     fold_limit: int = 10_000
     fold_total: int = 640_000
