@@ -124,6 +124,7 @@ STATEMENTS: Mapping[str, tuple[Statement, ...]] = {
     "another link": (Is(Meta("iifname"), Quoted("lo"), negated=True), DROP),
     "a long link": (Is(Meta("oifname"), Quoted("veth0123456-abc")), DROP),
     "links in": (Is(Meta("iifname"), SetRef("links")), DROP),
+    "links not in": (Is(Meta("iifname"), SetRef("links"), negated=True), DROP),
     "links out": (Is(Meta("oifname"), SetRef("links")), DROP),
     "a kind of link": (Is(Meta("iifkind"), Quoted("veth")), Is(RouteBack("daddr"), True), RETURN),
     "no route back": (Is(RouteBack("saddr"), False), Jump("other")),
