@@ -3,7 +3,6 @@
 import asyncio
 import json
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from nodewall.kube.errors import (
     BadAnswerError,
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     SilentError,
     TooLargeError,
@@ -86,30 +84,6 @@ async def test_to_overwrite_replaces_the_spec_as_a_whole_and_leaves_what_is_not_
         (seen,) = api.requests
         assert seen.headers["Content-Type"] == "application/json-patch+json"
         assert seen.query == {"fieldManager": "nodewall-controller", "fieldValidation": "Strict"}
-
-
-@pytest.mark.parametrize("there", [None, {"metadata": {"name": "n1"}, "spec": {"v": 1}}], ids=["nothing", "no map"])
-async def test_what_cannot_be_overwritten_is_applied(there: dict[str, Any] | None) -> None:
-    """Nothing is there, or no annotations are."""
-    async with FakeApi() as api, connect(api.credentials()) as session:
-        if there:
-            api.put(NODE_RULE_SETS, there)
-        await session.overwrite(Target(NODE_RULE_SETS, "n1"), OURS, "nodewall-controller")
-        stored = api.objects(NODE_RULE_SETS)["", "n1"]
-        assert (stored["spec"], stored["metadata"]["annotations"]) == (OURS["spec"], {"a.io/b~c": "new"})
-        assert [seen.headers["Content-Type"] for seen in api.requests] == [
-            "application/json-patch+json",
-            "application/apply-patch+yaml",
-        ]
-
-
-async def test_only_a_refusal_of_the_patch_itself_is_worth_another_try() -> None:
-    async with FakeApi() as api, connect(api.credentials()) as session:
-        api.put(NODE_RULE_SETS, OURS)
-        api.fail("patch", Refuse(403, "no", "Forbidden"))
-        with pytest.raises(ForbiddenError):
-            await session.overwrite(Target(NODE_RULE_SETS, "n1"), OURS, "me")
-        assert len(api.requests) == 1
 
 
 async def test_a_merge_patch_of_the_status_touches_nothing_else() -> None:

@@ -16,7 +16,6 @@ from nodewall.kube.credentials import Credentials
 from nodewall.kube.errors import (
     Call,
     ExpiredError,
-    InvalidError,
     NotFoundError,
     SilentError,
     UnauthorizedError,
@@ -188,15 +187,12 @@ class Session:
     async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
         """The spec, the owners and the annotations of an object as in ``body``, whatever is there; all else stays.
 
-        As a JSON patch, which costs an API server two thirds of what server-side apply does. What it refuses is
-        applied: that makes an object which is not there, and says of a field that it does not know its name alone.
+        As a JSON patch, which costs an API server two thirds of what server-side apply does. It refuses, for one, to
+        make an object, or the annotations of one that has none.
         """
         query = {"fieldManager": manager, "fieldValidation": "Strict"}
         content = (list(_put(body)), PATCH)
-        try:
-            return await self._write(Call("patch", str(target)), "PATCH", target.path, query, content)
-        except (NotFoundError, InvalidError):
-            return await self.apply(target, body, manager)
+        return await self._write(Call("patch", str(target)), "PATCH", target.path, query, content)
 
     async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
         """JSON merge patch: null removes, lists are replaced. ``Target.subresource`` for the status."""
