@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from e2e import netns
+from nodewall.agent.loop import Inbox
 from nodewall.agent.saved import FILE
+from nodewall.agent.surroundings import BRIEF, PAUSE, Lookout
 from tests.agent.node import Node, on_node, until
 from tests.agent.rulesets import content
 from tests.agent.test_links import NODE
@@ -71,6 +73,38 @@ def test_a_restart_knows_the_links_at_once(namespace: str, tmp_path: Path) -> No
             await asyncio.sleep(0.1)
 
     on_node(namespace, tmp_path, work)
+
+
+class Sleeps:
+    """A clock whose first sleep never ends, and which says how long it was to be."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.get_running_loop().create_future()
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def chance(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.set_result(seconds)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("pods", "pause"), [((), BRIEF), (("10.0.1.10",), PAUSE)])
+def test_the_links_of_the_first_pods_are_looked_for_at_once(pods: tuple[str, ...], pause: float) -> None:
+    """After that a look a second: each asks for the route to every pod."""
+
+    async def work() -> None:
+        clock = Sleeps()
+        lookout = Lookout(Inbox(), clock)
+        lookout.first_links(content("10.0.2.1", pods=pods))
+        task = asyncio.create_task(lookout.run())
+        assert await clock.asked == pause
+        task.cancel()
+
+    asyncio.run(work())
 
 
 WAYS_AROUND = {
