@@ -102,6 +102,7 @@ UNKNOWN = {
     "a set of another nature": add("set", "m", type="ipv4_addr"),
     "a set of protocols": add("set", "new", type="inet_proto"),
     "a set of one part": add("set", "new", type=["ipv4_addr"]),
+    "a set of four parts": add("set", "new", type=["inet_proto"] * 4),
     "a map of no kind": add("map", "new", type="ipv4_addr"),
     "a rule of nothing": rule(),
     "a set that forgets": add("set", "new", type="ipv4_addr", timeout=9),
@@ -235,11 +236,17 @@ def test_what_is_not_known_is_for_libnftables(commands: list[dict[str, Any]]) ->
     assert encoded(*KNOWN.values(), *commands, *KNOWN.values()) is None
 
 
+def test_nothing_is_for_libnftables() -> None:
+    """Not every kernel answers to an empty batch."""
+    assert encoded() is None
+
+
 INTERVALS: dict[str, list[Any]] = {
     "not in order": ["10.0.0.9", "10.0.0.1"],
     "overlapping": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, "10.0.0.1"],
     "side by side": ["10.0.0.1", "10.0.0.2"],
     "of the other family": ["fd00::1"],
+    "behind the highest": [{"range": ["10.0.0.1", "255.255.255.255"]}, "10.0.0.9"],
     "backwards": [{"range": ["10.0.0.9", "10.0.0.1"]}],
 }
 

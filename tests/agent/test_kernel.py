@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -166,6 +169,39 @@ def test_other_owners_tables_survive_our_cleanup(namespace: str) -> None:
 
     in_namespace(namespace, work)
     assert listing(namespace).split() == ["table", "inet", "nodewall2", "{", "}", "table", "ip", "nodewall", "{", "}"]
+
+
+def last_netlink_socket() -> int:
+    """The descriptor of the one that was opened last: libnftables' came before."""
+    return max(int(path.name) for path in Path("/proc/self/fd").iterdir() if is_netlink(int(path.name)))
+
+
+def is_netlink(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            return copy.family == socket.AF_NETLINK
+    except OSError:  # no socket, or closed since
+        return False
+
+
+@pytest.mark.kernel
+def test_a_socket_that_fails_is_an_error_of_the_kernel(namespace: str) -> None:
+    """So that whoever asks does not have to know what is asked by."""
+
+    async def work(kernel: Kernel) -> None:
+        await kernel.apply(commands({"add": {"table": TABLE}}))
+        reading, writing = os.pipe()
+        os.dup2(reading, last_netlink_socket())
+        os.close(reading)
+        os.close(writing)
+        with pytest.raises(KernelUnavailableError, match=r"nftables does not answer: .*non-socket"):
+            await kernel.generation()
+        with pytest.raises(KernelUnavailableError, match=r"nftables does not answer: .*non-socket"):
+            await kernel.has_table()
+        with pytest.raises(KernelRefusedError, match=r"the kernel did not take the change: .*non-socket"):
+            await kernel.apply(commands(chain("c_1")))
+
+    in_namespace(namespace, work)
 
 
 @pytest.mark.kernel

@@ -14,6 +14,7 @@ from nodewall.agent.netlink import (
     NetlinkError,
     attribute,
     attributes,
+    first_number,
     message,
     messages,
     nested,
@@ -51,6 +52,16 @@ def test_a_cut_or_senseless_datagram_ends(cut: int) -> None:
 def test_text_of_foreign_bytes() -> None:
     assert text(b"nft\0") == "nft"
     assert text(b"\xff\xfe\0") == "\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("last", "count", "first"),
+    [(0, 1, 1), (5, 9, 6), (2**32 - 4, 3, 2**32 - 3), (2**32 - 3, 3, 1), (2**32 - 1, 1, 1)],
+)
+def test_the_numbers_of_requests_fit_their_field(last: int, count: int, first: int) -> None:
+    """An agent that is busy for weeks gets there."""
+    assert first_number(last, count) == first
+    assert message(7, 0, b"", first + count - 1)
 
 
 @pytest.mark.kernel

@@ -47,7 +47,7 @@ Body = Mapping[str, Any]
 
 def encoded(commands: Sequence[Mapping[str, Any]], version: tuple[int, ...], sets: Sets) -> list[Request] | None:
     """A transaction in libnftables' JSON as one batch, as libnftables of this version would make it; None: it has to
-    do it itself. ``sets`` are declared already.
+    do it itself. ``sets`` are declared already. An empty batch has no answer from kernels before 6.10.
     """
     batch = _Batch(sets, modern=version >= FIRST_THAT_KEEPS)
     try:
@@ -57,6 +57,8 @@ def encoded(commands: Sequence[Mapping[str, Any]], version: tuple[int, ...], set
             batch.about = f"{verb} {kind}"
             _COMMANDS[verb, kind](batch, body)
     except (UnknownFormError, *_OTHER_SHAPES):
+        return None
+    if not batch.requests:
         return None
     return [Request(_BEGIN, REQUEST, _FRAME), *batch.requests, Request(_END, REQUEST, _FRAME)]
 

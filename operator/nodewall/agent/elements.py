@@ -77,7 +77,7 @@ def _span_of_parts(parts: Sequence[Any], types: Types) -> bytes:
 def _ends(spans: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
     """Ascending, with something between any two. Like libnftables: what is before the first ends too, and an interval
     up to the highest value has no end, but says so."""
-    if any(_after(this[1]) >= following[0] for this, following in pairwise(spans)):
+    if any(this[1] >= following[0] or _after(this[1]) == following[0] for this, following in pairwise(spans)):
         raise UnknownFormError("intervals that touch, or are not in order")
     if any(spans[0][0]):
         yield nested(_ELEMENT, _END_OF_INTERVAL, value(_KEY, bytes(len(spans[0][0]))))

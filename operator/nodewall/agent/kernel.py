@@ -295,3 +295,5 @@ class Kernel:
             if error.errno == errno.ENOENT:
                 return []
             raise KernelUnavailableError(f"nftables cannot be read: {error}") from error
+        except OSError as error:  # as above
+            raise KernelUnavailableError(f"nftables does not answer: {error}") from error

@@ -21,6 +21,7 @@ _OF_VERDICT, _OF_PAYLOAD, _OF_META, _OF_CONCATENATION = 1, 7, 9, 13
 _LINK_LENGTH = 16
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _BITS_OF_A_TYPE = 6
+_MOST_PARTS = 3
 
 
 def ipv4(written: Any) -> bytes:
@@ -114,8 +115,8 @@ Types = tuple[KeyType, ...]
 def named(names: Any) -> Types:
     """The types that a set's definition names. Raises UnknownFormError, KeyError."""
     found = (TYPES[names],) if isinstance(names, str) else tuple(TYPES[name] for name in names)
-    if len(found) == 1 and not (isinstance(names, str) and found[0].alone):
-        raise UnknownFormError("one type in another way than it is drawn")
+    if len(found) > _MOST_PARTS or (len(found) == 1 and not (isinstance(names, str) and found[0].alone)):
+        raise UnknownFormError("types in another way than they are drawn")
     return found
 
 

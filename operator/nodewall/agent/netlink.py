@@ -32,6 +32,7 @@ _RECEIVE = 1 << 18
 _REPLIES = 2 << 20
 """Bytes, of which the kernel counts some 800 for one short reply: a refused batch may have one for every request."""
 _TIMEOUT_SECONDS = 5.0
+_LAST_NUMBER = (1 << 32) - 1
 # From linux/socket.h and linux/netlink.h: not in Python's socket module.
 SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _CAP_ACK = 270, 10
@@ -146,6 +147,11 @@ def _port_of(descriptor: int, protocol: int) -> int | None:
         return port
 
 
+def first_number(last: int, count: int) -> int:
+    """Where the numbers of so many requests begin after ``last``: at 1 again when they would not fit into 32 bits."""
+    return last + 1 if last + count <= _LAST_NUMBER else 1
+
+
 class Netlink:
     """A socket for requests with an answer. Blocking, one at a time: for what the kernel answers at once."""
 
@@ -165,7 +171,7 @@ class Netlink:
         Raises NetlinkError with the kernel's errno, TimeoutError when no answer comes.
         """
         self._forget()
-        self._sequence += 1
+        self._sequence = first_number(self._sequence, 1)
         self._socket.send(message(kind, REQUEST | flags, payload, self._sequence))
         replies: list[Message] = []
         while True:
@@ -185,8 +191,8 @@ class Netlink:
         Raises NetlinkError with the first errno and what it is about, TimeoutError when no answer comes.
         """
         self._forget()
-        first = self._sequence + 1
-        self._sequence += len(requests)
+        first = first_number(self._sequence, len(requests))
+        self._sequence = first + len(requests) - 1
         numbered = enumerate(requests, first)
         # The last one before the end is answered whatever happens, and after everything that fails before it.
         last = self._sequence - 1
