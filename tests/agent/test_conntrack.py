@@ -3,12 +3,14 @@
 import asyncio
 import re
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from e2e import netns
 from nodewall.agent import conntrack
-from nodewall.agent.netlink import DUMP, NETLINK_NETFILTER, Netlink
+from nodewall.agent.netlink import ACK, DUMP, NETLINK_NETFILTER, Message, Netlink, attribute, attributes
 from nodewall.model.address import Address
 
 pytestmark = pytest.mark.kernel
@@ -47,7 +49,11 @@ def fill(name: str) -> None:
         connect(name, source, target, 1000 + index, "-r", answering, "-q", back, *reply)
 
 
-def test_all_connections_of_the_address_go_and_no_other(namespace: str) -> None:
+@pytest.mark.parametrize("alike", [0, conntrack.ALIKE], ids=["looked for", "all read"])
+def test_all_connections_of_the_address_go_and_no_other(
+    namespace: str, alike: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conntrack, "ALIKE", alike)
     fill(namespace)
     assert len(entries(namespace)) == 7
     gone = [Address("10.0.1.1"), Address("fd00:1::1")]
@@ -87,9 +93,57 @@ def test_entries_of_others_are_never_named_even_when_the_kernel_does_not_filter(
         everything = connection.ask(1 << 8 | 1, bytes((2, 0, 0, 0)), DUMP)
         connection.close()
         assert len(everything) >= 5
-        return len(list(conntrack.delete_requests(everything, Address("10.0.1.1"))))
+        return len(list(conntrack.delete_requests(everything, 4, frozenset({bytes((10, 0, 1, 1))}))))
 
     assert netns.inside(namespace, requests) == 4
+
+
+def dumps(name: str, addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often the whole table is walked to remove the connections of these."""
+    asked: list[int] = []
+
+    class Counting(Netlink):
+        def replies(self, kind: int, payload: bytes, flags: int = ACK) -> Iterator[Message]:
+            asked.append(flags)
+            return super().replies(kind, payload, flags)
+
+    monkeypatch.setattr(conntrack, "Netlink", Counting)
+    netns.inside(name, lambda: conntrack.remove([Address(each) for each in addresses]))
+    return asked.count(DUMP)
+
+
+MANY = [f"10.0.7.{number}" for number in range(1, 101)]
+
+
+def test_many_addresses_are_looked_for_at_once(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each walk of the table takes milliseconds, and the pods that come wait for those that go."""
+    fill(namespace)
+    assert dumps(namespace, [*MANY, "fd00:1::1"], monkeypatch) == 2
+    assert entries(namespace).isdisjoint({SIXTH})
+    assert dumps(namespace, [], monkeypatch) == 0
+
+
+def test_a_large_table_is_not_read_for_few_addresses(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(namespace)
+    monkeypatch.setattr(conntrack, "ALIKE", 3)
+    assert dumps(namespace, MANY[:2], monkeypatch) == 4
+    assert dumps(namespace, MANY[:3], monkeypatch) == 1
+
+
+@pytest.mark.parametrize("cut", [0, 4, 10, 15])
+def test_an_entry_that_looks_different_is_taken_apart(namespace: str, cut: int) -> None:
+    """What is read where the kernel puts it today decides nothing but what need not be looked at closely."""
+    fill(namespace)
+    connection = netns.inside(namespace, lambda: Netlink(NETLINK_NETFILTER))
+    everything = connection.ask(1 << 8 | 1, bytes((2, 0, 0, 0)), DUMP)
+    connection.close()
+    wanted = frozenset({bytes((10, 0, 1, 1))})
+    (first, *_) = (each for each in everything if list(conntrack.delete_requests([each], 4, wanted)))
+    parts = attributes(first.payload[4:])
+    turned = b"".join(attribute(kind, parts[kind]) for kind in sorted(parts, reverse=True))
+    named = list(conntrack.delete_requests([first], 4, wanted))
+    assert list(conntrack.delete_requests([replace(first, payload=first.payload[:4] + turned)], 4, wanted)) == named
+    assert list(conntrack.delete_requests([replace(first, payload=first.payload[:cut])], 4, wanted)) == []
 
 
 def test_forgetting_does_not_raise(namespace: str, caplog: pytest.LogCaptureFixture) -> None:

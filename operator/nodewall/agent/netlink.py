@@ -23,7 +23,7 @@ NETLINK_NETFILTER = 12
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 ERROR, DONE = 2, 3
 _NESTED = 0x8000
-_TYPE_MASK = 0x3FFF
+TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -99,7 +99,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:
             return found
-        found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        found[kind & TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
     return found
 
@@ -170,20 +170,23 @@ class Netlink:
 
         Raises NetlinkError with the kernel's errno, TimeoutError when no answer comes.
         """
+        return list(self.replies(kind, payload, flags))
+
+    def replies(self, kind: int, payload: bytes, flags: int = ACK) -> Iterator[Message]:
+        """The same, one by one: for a dump that is too large to be held as a whole. The next request ends it."""
         self._forget()
         self._sequence = first_number(self._sequence, 1)
         self._socket.send(message(kind, REQUEST | flags, payload, self._sequence))
-        replies: list[Message] = []
         while True:
             for reply in messages(self._socket.recv(_RECEIVE)):
                 if reply.sequence != self._sequence:
                     continue  # the late answer to a request that timed out
                 if reply.kind == ERROR:
                     _raise_for(reply)
-                    return replies
+                    return
                 if reply.kind == DONE:
-                    return replies
-                replies.append(reply)
+                    return
+                yield reply
 
     def commit(self, requests: Sequence[Request]) -> None:
         """Send requests as one batch, which the kernel takes as a whole or not at all.
