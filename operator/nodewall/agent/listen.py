@@ -110,6 +110,8 @@ class Keeper:
     PAUSE = 1.0
     SHARED_PAUSE = 10.0
     """Until mere members of shared groups are written: each pod somewhere changes them, and they are big."""
+    RETRY = 10.0
+    """After a failure: the next rule set may be days away, and the disk be mended long before."""
 
     def __init__(self, saved: Saved, inbox: Inbox, clock: Clock) -> None:
         self._saved, self._inbox, self._clock = saved, inbox, clock
@@ -126,15 +128,19 @@ class Keeper:
                 self._own.set()
 
     async def run(self) -> NoReturn:
-        """Until cancelled. A disk that takes nothing is reported, and tried again with the next rule set."""
+        """Until cancelled. A disk that takes nothing is reported, and tried again."""
         try:
             while True:
                 await self._news.wait()
                 self._news.clear()
                 self._own.clear()
-                if self._newest:
-                    self._tell(await self._store(self._newest))
-                await self._rest()
+                problems = await self._store(self._newest) if self._newest else []
+                self._tell(problems)
+                if problems:
+                    self._news.set()
+                    await self._clock.sleep(self.RETRY)
+                else:
+                    await self._rest()
         finally:
             self._store_last()
 
