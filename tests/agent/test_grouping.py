@@ -369,6 +369,17 @@ def test_what_is_saved_has_its_groups_with_it() -> None:
     assert saved_reader(NODE)(to_save(plain)) == plain
 
 
+def test_what_is_saved_may_be_nested_too_deep() -> None:
+    """What was read in few calls may be too deep for who reads it in more of them."""
+    deep = b'"metadata":{"managedFields":%s,' % (b"[" * 5000 + b"]" * 5000)
+    plain = reader(NODE)(sighting(content(*MEMBERS)).source)
+    for held in (plain, Gathering().whole(reader(NODE)(sighting(sharing(revision=1)).source), known(*BOTH))):
+        source, *parts = (each.replace(b'"metadata":{', deep, 1) for each in (held.source, *held.parts))
+        assert len(source) > 5000
+        back = saved_reader(NODE)(to_save(replace(held, source=source, parts=tuple(parts))))
+        assert back.content == held.content
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_what_is_saved_in_part_is_nothing(lost: int) -> None:
     held = Gathering().whole(reader(NODE)(sighting(sharing()).source), known(*BOTH))

@@ -45,6 +45,14 @@ def test_from_the_change_to_the_kernel(world: World) -> None:
     assert world.seen == [pytest.approx(0.25)]
 
 
+def test_what_is_nested_too_deep_is_measured_as_well(world: World) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    source = f'{{"metadata":{{"annotations":{{"{CHANGED_AT}":"{AT.format(1.5)}"}},"managedFields":{deep}}}}}'
+    world.programming.saw("u1", 1, source.encode())
+    world.applied(1, at=1.75)
+    assert world.seen == [pytest.approx(0.25)]
+
+
 def test_what_was_skipped_has_been_waiting_since_its_own_change(world: World) -> None:
     for generation, changed in ((1, 1.0), (2, 2.0), (3, 3.0)):
         world.saw(generation, changed)

@@ -116,6 +116,12 @@ def test_a_status_that_cannot_be_read_is_none(source: bytes) -> None:
     assert report.recall(source) == {}
 
 
+def test_a_status_beside_something_nested_too_deep_is_read() -> None:
+    """Or it would be written again, and come back, for ever."""
+    source = b'{"metadata":{"managedFields":%s},"status":{"conditions":[]}}' % (b"[" * 5000 + b"]" * 5000)
+    assert report.recall(source) == {"conditions": []}
+
+
 class Server:
     """Keeps what is patched; the first ``failures`` patches fail."""
 

@@ -13,6 +13,7 @@ import msgspec
 
 from nodewall.agent.decide import Target
 from nodewall.agent.wall import Wall
+from nodewall.api import shallow
 from nodewall.api.ruleset import CHANGED_AT
 
 Observe = Callable[[float], None]
@@ -86,6 +87,9 @@ class _Object(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
 
 
+_decode = msgspec.json.Decoder(_Object).decode
+
+
 def _part(source: bytes) -> _Part:
     return _Part(source, _meta(source).name, _changed_at(source))
 
@@ -100,6 +104,6 @@ def _changed_at(source: bytes) -> float | None:
 
 def _meta(source: bytes) -> _Meta:
     try:
-        return msgspec.json.decode(source, type=_Object).metadata
+        return shallow.read(_decode, source).metadata
     except msgspec.DecodeError:
         return _Meta()

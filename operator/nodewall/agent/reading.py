@@ -5,7 +5,7 @@ import msgspec
 from nodewall.agent.decide import RuleSet
 from nodewall.agent.grouping import Gathering, known, project
 from nodewall.agent.loop import Read
-from nodewall.api import parsed, ruleset
+from nodewall.api import parsed, ruleset, shallow
 from nodewall.api.rereading import Rereader
 from nodewall.model.errors import BadInputError
 
@@ -50,6 +50,9 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw] = []
 
 
+_decode_list = msgspec.json.Decoder(_List).decode
+
+
 def to_save(found: RuleSet) -> bytes:
     """The object as it came; with the groups that it names a list of it and them, as it came too."""
     if not found.parts:
@@ -63,7 +66,7 @@ def saved_reader(node: str) -> Read:
 
     def read_saved(source: bytes) -> RuleSet:
         try:
-            found = msgspec.json.decode(source, type=_List)
+            found = shallow.read(_decode_list, source)
         except msgspec.DecodeError:
             found = _List()
         if found.kind != "List" or not found.items:

@@ -15,6 +15,7 @@ import msgspec
 from nodewall.agent.counts import Counts, count
 from nodewall.agent.decide import Finding, Reason, State
 from nodewall.agent.wall import Wall, rfc3339
+from nodewall.api import shallow
 from nodewall.kube.clock import Clock, backoff
 from nodewall.kube.errors import ApiError, NotFoundError
 
@@ -147,7 +148,7 @@ def _dated(condition: Condition, before: list[Condition], at: str) -> Condition:
 def recall(source: bytes) -> Status:
     """The status in a NodeRuleSet's JSON; empty when there is none or it cannot be read."""
     try:
-        found = msgspec.json.decode(source, type=_WithStatus).status
+        found = shallow.read(_decode, source).status
     except msgspec.DecodeError:
         return {}
     return found if isinstance(found.get("conditions", []), list) else {}
@@ -155,6 +156,9 @@ def recall(source: bytes) -> Status:
 
 class _WithStatus(msgspec.Struct, frozen=True):
     status: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(_WithStatus).decode
 
 
 Patch = Callable[[Status], Awaitable[None]]

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from nodewall.api.shallow import shallow
+from nodewall.api import shallow
 from nodewall.model.errors import BadInputError, Problem
 
 T = TypeVar("T")
@@ -93,19 +93,12 @@ def decode(body: bytes | memoryview | msgspec.Raw | Mapping[str, Any]) -> dict[s
     raw: Any = body
     if not isinstance(body, Mapping):
         try:
-            raw = _decoded(body)
+            raw = shallow.read(msgspec.json.decode, body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidObjectError(f"not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InvalidObjectError("not an object")
     return raw
-
-
-def _decoded(body: bytes | memoryview | msgspec.Raw) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except RecursionError:
-        return msgspec.json.decode(shallow(bytes(body)))
 
 
 def text(raw: object) -> str:

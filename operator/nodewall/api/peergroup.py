@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from nodewall.api import shallow
 from nodewall.api.cluster import Body
 from nodewall.api.parsed import Projection, Report, convert, meta_of
 from nodewall.api.parsed import decode as decode_body
@@ -68,7 +69,7 @@ _decode_head = msgspec.json.Decoder(_Object).decode
 
 def head(body: bytes | msgspec.Raw) -> Head:
     """Without reading the members, so following very many costs little. :raises msgspec.DecodeError:"""
-    spec = _decode_head(body).spec
+    spec = shallow.read(_decode_head, body).spec
     part = None if spec.holds == "Revision" else (spec.group, spec.parts, spec.part)
     return Head(part, spec.revision, spec.digest, spec.report_within)
 

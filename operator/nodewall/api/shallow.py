@@ -4,15 +4,22 @@ Whoever may create an object may nest ``metadata.managedFields`` like that. What
 """
 
 import re
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from msgspec import Raw
+
+T = TypeVar("T")
 DEEPEST = 100
 """Levels that are kept. A pod has a dozen."""
+
+Text = bytes | memoryview | Raw
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 
 
-def shallow(text: bytes) -> bytes:
+def cut(text: bytes) -> bytes:
     """The same with null for each list and each object that is deeper than that. Of what is no JSON, anything."""
     parts, kept, depth = list[bytes](), 0, 0
     for found in _TOKEN.finditer(text):
@@ -27,3 +34,14 @@ def shallow(text: bytes) -> bytes:
             if depth == DEEPEST:
                 kept = end
     return b"".join((*parts, text[kept:]))
+
+
+def read(decode: Callable[[Any], T], text: Text) -> T:
+    """What ``decode`` makes of JSON, be it nested too deep. Raises what that raises.
+
+    How deep is too deep follows from how many calls we are in ourselves, so no reader can rely on another's success.
+    """
+    try:
+        return decode(text)
+    except RecursionError:
+        return decode(type(text)(cut(bytes(text))))

@@ -25,7 +25,7 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from nodewall.api.shallow import shallow
+from nodewall.api import shallow
 from nodewall.kube.clock import Breath, Clock, SystemClock, backoff
 from nodewall.kube.errors import (
     ApiError,
@@ -286,7 +286,7 @@ class Reflector(Generic[K, V]):
         meta = decode(Decoder.envelope, item, Call("list", self._collection.resource.title)).metadata
         identity = (meta.namespace, meta.name)
         try:
-            projected = self._projected(item)
+            projected = shallow.read(self._view.project, item)
         except Exception as error:  # noqa: BLE001 - one object that nobody foresaw must not stop all the others
             self._observer.refused(self._collection, identity, error)
             return identity
@@ -295,12 +295,6 @@ class Reflector(Generic[K, V]):
         else:
             self._set(identity, *projected)
         return identity
-
-    def _projected(self, item: msgspec.Raw) -> tuple[K, V] | None:
-        try:
-            return self._view.project(item)
-        except RecursionError:  # which comes from how deep we are in calls ourselves, too
-            return self._view.project(msgspec.Raw(shallow(bytes(item))))
 
     def _set(self, identity: Identity, key: K, value: V) -> None:
         old = self._objects.get(key)

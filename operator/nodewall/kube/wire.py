@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from nodewall.api.shallow import shallow
+from nodewall.api import shallow
 from nodewall.kube.errors import BadAnswerError, Call
 
 T = TypeVar("T")
@@ -77,11 +77,8 @@ class Decoder:
 def decode(decoder: "msgspec.json.Decoder[T]", data: bytes | msgspec.Raw, call: Call) -> T:
     """``data`` as its type. Raises ``BadAnswerError`` for truncated JSON and for another shape."""
     try:
-        try:
-            return decoder.decode(data)
-        except RecursionError:
-            return decoder.decode(shallow(bytes(data)))
-    except (msgspec.DecodeError, RecursionError) as error:
+        return shallow.read(decoder.decode, data)
+    except msgspec.DecodeError as error:
         raise BadAnswerError(call, f"cannot read the answer: {error}") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nodewall.api import parsed, peergroup, ruleset
+from nodewall.api import parsed, peergroup, ruleset, shallow
 from nodewall.api.kinds import RESOURCES
 from nodewall.api.kinds import Resource as Readable
 from nodewall.api.parsed import Parsed
@@ -141,6 +141,9 @@ class _WithStatus(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
+_decode_status = msgspec.json.Decoder(_WithStatus).decode
+
+
 async def _reports(session: Session) -> list[tuple[str, NodeReport]]:
     rule_sets = [bytes(each) for each in await _items(session, NODE_RULE_SETS)]
     groups = parts([bytes(each) for each in await _items(session, PEER_GROUPS)])
@@ -183,7 +186,7 @@ def report(source: bytes, groups: Parts = _NO_PARTS) -> tuple[str, NodeReport]:
     except NodewallError as error:
         return name, NodeReport(None, problem=str(error))
     try:
-        status = msgspec.json.decode(source, type=_WithStatus).status
+        status = shallow.read(_decode_status, source).status
     except msgspec.DecodeError:
         status = _Status()
     said = {each.type: each for each in status.conditions}

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import msgspec
 
+from nodewall.api import shallow
 from nodewall.evaluate import AddressParty, party_of_address
 from nodewall.evaluate.packet import canonical
 from nodewall.kube.errors import ApiError, NotFoundError
@@ -73,11 +74,14 @@ class _Pod(msgspec.Struct):
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 
+_decode = msgspec.json.Decoder(_Pod).decode
+
+
 async def agents(session: Session, wish: Wish) -> list[Agent]:
     """Raises BadInputError: there are none."""
     place = Collection(PODS, wish.namespace, label_selector=AGENTS)
     raw = [item async for page in session.pages(place) for item in page.items]
-    pods = [msgspec.json.decode(item, type=_Pod) for item in raw]
+    pods = [shallow.read(_decode, item) for item in raw]
     found = [Agent(pod.metadata.name, pod.spec.node_name, _main(pod)) for pod in pods if pod.spec.node_name]
     if not found:
         raise BadInputError("there is no agent; is nodewall installed, and in this namespace?", subject=wish.namespace)
