@@ -1,6 +1,8 @@
 """The newest rule set goes to disk, whenever the disk takes it."""
 
 import asyncio
+import errno
+import tempfile
 from pathlib import Path
 
 from nodewall.agent.decide import RuleSet, State, Target
@@ -21,6 +23,24 @@ def told(inbox: Inbox, state: State) -> State:
     for message in messages:
         state = message(state, 0.0)
     return state
+
+
+class ReadOnly(Saved):
+    """Names another file each time, as the kernel does."""
+
+    def store(self, content: bytes) -> None:  # noqa: ARG002 - none of it is taken
+        raise OSError(errno.EROFS, "Read-only file system", tempfile.mktemp(dir=self.directory))  # noqa: S306 - a name
+
+
+async def test_what_goes_on_is_no_news(tmp_path: Path) -> None:
+    inbox, clock = Inbox(), Impatient()
+    keeper = Keeper(ReadOnly(tmp_path), inbox, clock)
+    keeper.keep(TARGET)
+    task = asyncio.create_task(keeper.run())
+    await until(lambda: len(clock.slept) > 2, "it was tried three times")
+    messages, _, _ = inbox.take()
+    assert len({message(State(), 0.0) for message in messages}) == 1
+    task.cancel()
 
 
 async def test_what_the_disk_refused_is_there_once_it_takes_it(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ class Keeper:
     async def _store(self, ruleset: RuleSet) -> list[str]:
         try:
             await asyncio.to_thread(lambda: self._saved.store(to_save(ruleset)))
-        except OSError as error:
-            return [f"the rule set cannot be saved for a reboot without API server: {error}"]
+        except OSError as error:  # in words without the file's name, which is another one each time
+            return [f"the rule set cannot be saved for a reboot without API server: {error.strerror or error}"]
         return []
 
     def _tell(self, problems: list[str]) -> None:
