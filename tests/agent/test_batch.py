@@ -20,6 +20,7 @@ TABLE = {"add": {"table": {"family": "inet", "name": "nodewall"}}}
 ADDRESS = {"payload": {"protocol": "ip", "field": "saddr"}}
 MARK = {"ct": {"key": "mark"}}
 PROTOCOL, LINK = {"meta": {"key": "l4proto"}}, {"meta": {"key": "iifname"}}
+PORT = {"payload": {"protocol": "th", "field": "dport"}}
 ROUTE = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
 
 
@@ -103,6 +104,9 @@ UNKNOWN = {
     "a set of protocols": add("set", "new", type="inet_proto"),
     "a set of one part": add("set", "new", type=["ipv4_addr"]),
     "a set of four parts": add("set", "new", type=["inet_proto"] * 4),
+    "a set that gets a number": add("set", "new%d", type="ipv4_addr"),
+    "a set of a size that is true": add("set", "new", type="ipv4_addr", size=True),
+    "a name that is a number": {"add": {"chain": {**OWN, "name": 5}}},
     "a map of no kind": add("map", "new", type="ipv4_addr"),
     "a rule of nothing": rule(),
     "a set that forgets": add("set", "new", type="ipv4_addr", timeout=9),
@@ -146,6 +150,10 @@ UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "a wildcard": match({"meta": {"key": "iifname"}}, "veth*"),
     "a long link": match({"meta": {"key": "iifname"}}, "x" * 16),
     "a prefix of nothing": match(ADDRESS, {"prefix": {"addr": "0.0.0.0", "len": 0}}),
+    "a prefix that is true": match(ADDRESS, {"prefix": {"addr": "128.0.0.0", "len": True}}),
+    "one as several": match({"concat": [ADDRESS]}, "@s"),
+    "a dispatch by one as several": {"vmap": {"key": {"concat": [ADDRESS]}, "data": "@m"}},
+    "a dispatch by several and more": {"vmap": {"key": {"concat": [PROTOCOL, PORT], "more": 1}, "data": "@mp"}},
     "a prefix of one": match(ADDRESS, {"prefix": {"addr": "10.0.0.1", "len": 32}}),
     "a prefix with more behind it": match(ADDRESS, {"prefix": {"addr": "10.0.0.1", "len": 8}}),
     "a range backwards": match(payload("tcp", "dport"), {"range": [90, 80]}),
@@ -179,6 +187,11 @@ UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "an anonymous map": {"vmap": {"key": ADDRESS, "data": {"set": [["10.0.0.1", {"drop": None}]]}}},
     "a limit by the minute": limit(per="minute"),
     "a limit without a burst": limit(burst=0),
+    "a limit that libnftables cannot read": limit(rate=1 << 63),
+    "a limit that is true": limit(rate=True),
+    "a burst that is true": limit(burst=True),
+    "a group that is true": log(group=True),
+    "a length that is true": log(snaplen=True),
     "a limit of bytes": limit(rate_unit="mbytes"),
     "a log to the console": log(level="info"),
     "a long prefix": log(prefix="x" * 128),
@@ -232,8 +245,9 @@ def test_what_is_known(command: dict[str, Any], version: tuple[int, ...]) -> Non
 )
 def test_what_is_not_known_is_for_libnftables(commands: list[dict[str, Any]]) -> None:
     """And whatever comes with it: a transaction is one batch."""
-    assert encoded(*KNOWN.values()) is not None
-    assert encoded(*KNOWN.values(), *commands, *KNOWN.values()) is None
+    rest = rule({"drop": None})
+    assert encoded(*KNOWN.values(), rest) is not None
+    assert encoded(*KNOWN.values(), *commands, rest) is None
 
 
 def test_nothing_is_for_libnftables() -> None:

@@ -97,9 +97,10 @@ class _Batch:
 
 def _only(body: Body, *known: str) -> str:
     """The name of an object that has no more to it than ``known``."""
-    if body.keys() - {"family", "table", "name", *known}:
+    name = body["name"]
+    if body.keys() - {"family", "table", "name", *known} or not isinstance(name, str):
         raise UnknownFormError("more than a name")
-    return str(body["name"])
+    return name
 
 
 def _add_counter(batch: _Batch, body: Body) -> None:
@@ -160,8 +161,8 @@ def _add_anonymous(batch: _Batch, body: Body, kind: KeyType, members: Sequence[A
 
 def _add_holder(kind: str) -> Callable[[_Batch, Body], None]:
     def add(batch: _Batch, body: Body) -> None:
-        if body["name"] in batch.sets:
-            raise UnknownFormError("a set that is there already")
+        if body["name"] in batch.sets or "%" in body["name"]:  # which the kernel would put a number for
+            raise UnknownFormError("a set that is there already, or that has no name yet")
         made = definitions.read(kind, body)
         batch.add(_NEW_SET, body, made.encoded(body["name"], next(batch.ids), modern=batch.modern), flags=_CREATE)
         batch.sets[body["name"]] = made

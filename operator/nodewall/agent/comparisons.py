@@ -219,14 +219,22 @@ def match(body: Mapping[str, Any], place: Place) -> bytes:
     if body.keys() != {"op", "left", "right"}:
         raise UnknownFormError("a match")
     match operator, left, right:
-        case "==", {"concat": [*parts]}, str() if right.startswith("@") and len(left) == 1:
-            return key(parts, right, place) + _looked_up(right)
+        case "==", {"concat": _}, str() if right.startswith("@"):
+            return key(parts_of(left), right, place) + _looked_up(right)
         case "in", _, [_, *_] if left == _STATE:
             wanted = mark(sum({_STATES[name] for name in right}))
             return loaded(STATE) + masked(wanted, mark(0)) + compared(NOT_EQUAL, mark(0))
         case "==", {"&": [source, mask]}, _ if source == OWN_MARK and len(left) == 1:
             return loaded(MARK) + masked(mark(mask), mark(0)) + compared(EQUAL, mark(right))
     raise UnknownFormError("a match")
+
+
+def parts_of(selector: Any) -> Sequence[Any]:
+    """Of a key: several fields, or one."""
+    match selector:
+        case {"concat": [first, second, *more], **rest} if not rest:
+            return [first, second, *more]
+    return [selector]
 
 
 def key(parts: Sequence[Any], holder: str, place: Place, *, verdicts: bool = False) -> bytes:

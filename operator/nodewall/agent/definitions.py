@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nodewall.agent.encoding import UnknownFormError, number, string
+from nodewall.agent.encoding import UnknownFormError, number, string, whole
 from nodewall.agent.keytypes import KeyType, Types, length_of, named, number_of, userdata
 from nodewall.agent.netlink import attribute, nested
 
@@ -70,7 +70,7 @@ def read(kind: str, body: Mapping[str, Any]) -> Definition:
     verdicts = "verdict" if kind == "map" else None
     if body.keys() - _KNOWN[kind] or flags not in ([], ["interval"]) or body.get("map") != verdicts:
         raise UnknownFormError("a definition")
-    return Definition(named(body["type"]), bool(flags), kind == "map", size)
+    return Definition(named(body["type"]), bool(flags), kind == "map", whole(size))
 
 
 Sets = Mapping[str, Definition]

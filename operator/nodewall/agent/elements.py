@@ -5,7 +5,7 @@ from itertools import pairwise
 from struct import pack
 from typing import Any
 
-from nodewall.agent.encoding import UnknownFormError, number, value, verdict
+from nodewall.agent.encoding import UnknownFormError, number, value, verdict, whole
 from nodewall.agent.keytypes import KeyType, Types, padded, tagged
 from nodewall.agent.netlink import attribute, nested
 
@@ -110,7 +110,7 @@ def _in_order(first: bytes, last: bytes) -> tuple[bytes, bytes]:
 
 def prefix_bounds(address: bytes, bits: int) -> tuple[bytes, bytes]:
     """First and last address. Not for prefixes with anything behind them, of nothing and of everything."""
-    hosts = len(address) * 8 - bits
+    hosts = len(address) * 8 - whole(bits)
     number = int.from_bytes(address)
     if not 0 < hosts < len(address) * 8 or number & ((1 << hosts) - 1):
         raise UnknownFormError("not a plain prefix")

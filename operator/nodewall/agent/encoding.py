@@ -27,6 +27,13 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, pack(">I", value))
 
 
+def whole(written: Any) -> int:
+    """A number that libnftables could read. A bool is an int too, but not there."""
+    if type(written) is not int or not 0 <= written < 1 << 63:
+        raise UnknownFormError("not a whole number")
+    return written
+
+
 def string(kind: int, value: str, longest: int = _LONGEST_NAME) -> bytes:
     """Ends with a NUL, as the kernel's strings do, so none may be inside. ``longest`` in bytes, without it."""
     data = value.encode()

@@ -19,8 +19,9 @@ from nodewall.agent.comparisons import (
     key,
     lookup,
     match,
+    parts_of,
 )
-from nodewall.agent.encoding import UnknownFormError, number, string, verdict
+from nodewall.agent.encoding import UnknownFormError, number, string, verdict, whole
 from nodewall.agent.netlink import attribute
 from nodewall.agent.selectors import FIRST_REGISTER, MARK, expression, loaded, mark, masked
 
@@ -56,7 +57,7 @@ def _encoded(statement: Comparison | Statement, place: Place) -> bytes:
 def _dispatch(body: Any, place: Place) -> bytes:
     selector, name = body["key"], body["data"]
     if body.keys() == {"key", "data"} and name.startswith("@"):
-        found = key(selector.get("concat", [selector]), name, place, verdicts=True)
+        found = key(parts_of(selector), name, place, verdicts=True)
         return found + lookup(number(2, FIRST_REGISTER), number(3, 0), string(1, name[1:]))
     raise UnknownFormError("a verdict map")
 
@@ -69,17 +70,17 @@ def _count(body: Any, _place: Place) -> bytes:
 
 def _limit(body: Any, _place: Place) -> bytes:
     match body:
-        case {"rate": int() as rate, "per": "second", "burst": int() as burst, **rest} if rate and burst and not rest:
-            times = attribute(1, pack(">Q", rate)) + attribute(2, pack(">Q", _PER_SECOND))
-            return expression("limit", times, number(3, burst), number(4, _PACKETS), number(5, _NO_FLAGS))
+        case {"rate": rate, "per": "second", "burst": burst, **rest} if rate and burst and not rest:
+            times = attribute(1, pack(">Q", whole(rate))) + attribute(2, pack(">Q", _PER_SECOND))
+            return expression("limit", times, number(3, whole(burst)), number(4, _PACKETS), number(5, _NO_FLAGS))
     raise UnknownFormError("a limit")
 
 
 def _log(body: Any, _place: Place) -> bytes:
     match body:
-        case {"prefix": str() as prefix, "group": int() as group, "snaplen": int() as snaplen, **rest} if not rest:
-            where = attribute(1, pack(">H", group))
-            return expression("log", string(2, prefix, _LONGEST_PREFIX), where, number(3, snaplen))
+        case {"prefix": str() as prefix, "group": group, "snaplen": snaplen, **rest} if not rest:
+            where = attribute(1, pack(">H", whole(group)))
+            return expression("log", string(2, prefix, _LONGEST_PREFIX), where, number(3, whole(snaplen)))
     raise UnknownFormError("a log")
 
 
