@@ -50,10 +50,25 @@ def broken(name: str) -> Object:
     return {"apiVersion": "nodewall.io/v1alpha1", "kind": "NodeRuleSet", "metadata": {"name": name}, "spec": spec}
 
 
+TOLD: Object = {
+    "apiVersion": "nodewall.io/v1alpha1",
+    "kind": "ExtendedNetworkPolicy",
+    "metadata": {"name": "told", "namespace": "default"},
+    "spec": {"priority": 1, "podSelector": {}, "ingress": [{"action": "Accept", "from": [{"namespaces": {}}]}]},
+}
+
+
+def conditions(server: ControlPlane) -> list[Object]:
+    found: Object = server.api.get(TOLD["apiVersion"], TOLD["kind"], "told", "default")
+    conditions: list[Object] = found.get("status", {}).get("conditions", [])
+    return conditions
+
+
 @pytest.fixture
 def node(installed: ControlPlane) -> Iterator[ControlPlane]:
     installed.api.ensure(HERE)
     yield installed
+    installed.api.delete(TOLD)
     quickly = ("--ignore-not-found", "--wait=false", "--grace-period=0", "--force")
     pods = [f"pod/{name}" for name in ("early", "late", *(f"at-{levels}" for levels in ABOUT_THE_LIMIT))]
     installed.kubectl("delete", *quickly, "networkpolicy/early", *pods, f"node/{NODE}")
@@ -100,5 +115,8 @@ def test_no_object_is_nested_so_deep_that_it_ends_the_controller(
         create(node, "/apis/nodewall.io/v1alpha1/noderulesets", broken("nobody"), tmp_path)
         until("written again", lambda: alive() and listed(node) == {"early", "late"}, within=30)
         (judged,) = (rule_set(node, NODE) or {})["spec"]["classes"]
+        until("kopf, which reads nothing of it, has ended", lambda: found.said("kopf failed"), within=10)
+        node.api.ensure(TOLD)
+        until("a policy is told what became of it", lambda: conditions(node), within=10)
         assert not found.said("an object could not be taken in")
         assert judged["isolation"]["policies"] == ["default/early"]
