@@ -382,6 +382,22 @@ def test_a_refusal_leaves_everything_as_it_was_and_says_what(
 
 
 @pytest.mark.kernel
+def test_what_a_refused_transaction_declares_is_not_remembered(namespace: str) -> None:
+    """An element of the set would be encoded as one of another type: an address may be the name of a link."""
+    again = [{"delete": {"set": {**OWN, "name": "s"}}}, add("set", "s", type="ifname")]
+
+    async def work(kernel: Kernel) -> None:
+        with pytest.raises(KernelRefusedError, match=r"at: delete chain gone$"):
+            await apply(kernel, *again, {"delete": {"chain": {**OWN, "name": "gone"}}})
+        await apply(kernel, element("add", "s", "10.0.0.1"))
+        await apply(kernel, *again)
+        await apply(kernel, element("add", "s", "10.0.0.2"))
+
+    inside(namespace, work)
+    assert 'elements = { "10.0.0.2" }' in listing(namespace)
+
+
+@pytest.mark.kernel
 def test_a_name_is_never_read_as_syntax(namespace: str) -> None:
     comment = '"; flush ruleset; add chain inet nodewall x { } #'
     inside(namespace, lambda kernel: apply(kernel, rule({"drop": None}, comment=comment)))
