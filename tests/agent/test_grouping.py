@@ -371,7 +371,7 @@ def test_what_is_saved_has_its_groups_with_it() -> None:
 
 def test_what_is_saved_may_be_nested_too_deep() -> None:
     """What was read in few calls may be too deep for who reads it in more of them."""
-    deep = b'"metadata":{"managedFields":%s,' % (b"[" * 5000 + b"]" * 5000)
+    deep = b'"metadata":{"managedFields":%s,' % (b"[" * 100_000 + b"]" * 100_000)
     plain = reader(NODE)(sighting(content(*MEMBERS)).source)
     for held in (plain, Gathering().whole(reader(NODE)(sighting(sharing(revision=1)).source), known(*BOTH))):
         source, *parts = (each.replace(b'"metadata":{', deep, 1) for each in (held.source, *held.parts))

@@ -46,7 +46,7 @@ def test_from_the_change_to_the_kernel(world: World) -> None:
 
 
 def test_what_is_nested_too_deep_is_measured_as_well(world: World) -> None:
-    deep = "[" * 5000 + "]" * 5000
+    deep = "[" * 100_000 + "]" * 100_000
     source = f'{{"metadata":{{"annotations":{{"{CHANGED_AT}":"{AT.format(1.5)}"}},"managedFields":{deep}}}}}'
     world.programming.saw("u1", 1, source.encode())
     world.applied(1, at=1.75)

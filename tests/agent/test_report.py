@@ -118,7 +118,7 @@ def test_a_status_that_cannot_be_read_is_none(source: bytes) -> None:
 
 def test_a_status_beside_something_nested_too_deep_is_read() -> None:
     """Or it would be written again, and come back, for ever."""
-    source = b'{"metadata":{"managedFields":%s},"status":{"conditions":[]}}' % (b"[" * 5000 + b"]" * 5000)
+    source = b'{"metadata":{"managedFields":%s},"status":{"conditions":[]}}' % (b"[" * 100_000 + b"]" * 100_000)
     assert report.recall(source) == {"conditions": []}
 
 

@@ -115,8 +115,7 @@ def test_no_object_is_nested_so_deep_that_it_ends_the_controller(
         create(node, "/apis/nodewall.io/v1alpha1/noderulesets", broken("nobody"), tmp_path)
         until("written again", lambda: alive() and listed(node) == {"early", "late"}, within=30)
         (judged,) = (rule_set(node, NODE) or {})["spec"]["classes"]
-        until("kopf, which reads nothing of it, has ended", lambda: found.said("kopf failed"), within=10)
-        node.api.ensure(TOLD)
+        node.api.ensure(TOLD)  # kopf cannot read it with Python 3.11, and ends time and again
         until("a policy is told what became of it", lambda: conditions(node), within=10)
         assert not found.said("an object could not be taken in")
         assert judged["isolation"]["policies"] == ["default/early"]
