@@ -78,9 +78,7 @@ class GroupApi(Protocol):
     """The way to the API server. Failures are ``nodewall.kube.errors.ApiError``."""
 
     async def write(self, name: str, spec: bytes, age: float) -> tuple[str, int]:
-        """Server-side apply of the object, for a change that is ``age`` seconds old; returns its uid and its
-        generation.
-        """
+        """Make this the object, for a change that is ``age`` seconds old; returns its uid and its generation."""
         ...
 
     async def remove(self, name: str, uid: str) -> None:
