@@ -56,6 +56,7 @@ SETS = after(
         add("set", "n", type="ipv4_addr", flags=["interval"]),
         add("map", "m", type="ipv4_addr", map="verdict"),
         add("map", "mp", type=["inet_proto", "inet_service"], map="verdict"),
+        add("set", "l", type="ifname"),
         add("set", "ports", type="inet_service"),
         add("set", "links", type=["inet_service", "ifname"], flags=["interval"]),
     ],
@@ -118,6 +119,8 @@ UNKNOWN = {
     "an interval less": element("delete", "n", "10.0.0.1"),
     "no elements at all": element("add", "s"),
     "a way that ends": element("add", "m", ["10.0.0.1", {"accept": None}]),
+    "a word of elements": {"add": {"element": {**OWN, "name": "l", "elem": "ab"}}},
+    "a word of elements less": {"delete": {"element": {**OWN, "name": "l", "elem": "ab"}}},
     "a way to nowhere": element("add", "m", "10.0.0.1"),
     "an element that forgets": {"add": {"element": {**OWN, "name": "s", "elem": ["10.0.0.1"], "timeout": 9}}},
     "a map of marks": add("map", "new", type="ipv4_addr", map="mark"),
@@ -200,6 +203,8 @@ UNKNOWN_STATEMENTS: dict[str, dict[str, Any]] = {
     "another mark": {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}},
     "a whole mark": {"mangle": {"key": MARK, "value": 1}},
     "bits kept and set": {"mangle": {"key": MARK, "value": {"|": [{"&": [MARK, 3]}, 2]}}},
+    "bits and more": {"mangle": {"key": MARK, "value": {"|": [{"&": [MARK, 1]}, 2], "more": 1}}},
+    "bits kept and more": {"mangle": {"key": MARK, "value": {"|": [{"&": [MARK, 1], "more": 1}, 2]}}},
     "bits of one mark for another": {
         "mangle": {"key": MARK, "value": {"|": [{"&": [{"meta": {"key": "mark"}}, 1]}, 1]}}
     },
@@ -216,6 +221,7 @@ UNKNOWN_RULES = {
         match(ADDRESS, "@s"),
         match(payload("icmp", "code"), 1),
     ),
+    "neighbours that exclude": (match(payload("icmp", "code"), 1, "!="), match(payload("th", "dport"), 80, "!=")),
     "a port of protocol 0": (match(PROTOCOL, 0), match(payload("tcp", "dport"), 80)),
     "a port of one of two": (match(PROTOCOL, {"set": [6, 17]}), match(payload("tcp", "dport"), 80)),
     "a protocol of one family, in any": (match(PROTOCOL, 1), match(payload("icmp", "type"), 8)),

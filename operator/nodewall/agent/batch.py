@@ -88,7 +88,7 @@ class _Batch:
 
     def spend(self, members: Sequence[Any]) -> None:
         self._elements -= len(members)
-        if not members or self._elements < 0:
+        if not isinstance(members, list) or not members or self._elements < 0:
             raise UnknownFormError("no elements, or many")
 
 

@@ -19,6 +19,7 @@ from nodewall.agent.selectors import (
     HIGHEST,
     LOWEST,
     MARK,
+    NETWORK,
     NETWORK_PROTOCOL,
     NOT_EQUAL,
     NOTHING,
@@ -88,7 +89,7 @@ class Comparison:
         """Whether libnftables would look for a neighbour to compare at once."""
         of_set = isinstance(self.operand, str) and self.operand.startswith("@")
         of_many = isinstance(self.operand, dict) and "prefix" not in self.operand
-        return bool(self.field.base) and self.operator == "==" and not of_set and not of_many
+        return bool(self.field.base) and not of_set and not of_many
 
 
 def comparison(statement: Statement) -> Comparison | None:
@@ -120,9 +121,10 @@ _JOINED = {
 def joined(statements: Sequence[Comparison | Statement]) -> Iterator[Comparison | Statement]:
     """An ICMP type and its code become one comparison, as libnftables makes it of neighbours in a header.
 
-    It looks for them past other comparisons. No others are ever drawn, so more than one of a header is handed back.
+    It looks for them past other comparisons. No others are ever drawn, so more than one of a header is handed back;
+    also of a transport header's that exclude, which before 1.1 it joins as well, into something else.
     """
-    done, bases = False, set[int]()
+    done, seen = False, set[tuple[int, str]]()
     for this, following in zip(statements, [*statements[1:], None], strict=True):
         if done:
             done = False
@@ -130,10 +132,11 @@ def joined(statements: Sequence[Comparison | Statement]) -> Iterator[Comparison 
         both = _both(this, following)
         done = both is not None
         found = both or this
-        if isinstance(found, Comparison) and found.constant:
-            if found.field.base in bases:
+        if isinstance(found, Comparison) and found.constant and (found.operator, found.field.base) != ("!=", NETWORK):
+            place = found.field.base, found.operator
+            if place in seen:
                 raise UnknownFormError("neighbours in a header")
-            bases.add(found.field.base)
+            seen.add(place)
         yield found
 
 
@@ -143,7 +146,9 @@ def _both(this: Comparison | Statement, following: Comparison | Statement | None
     ):
         return None
     code, both = _JOINED.get(this.field, (None, this.field))
-    return Comparison(both, "==", (this.operand, following.operand)) if following.field is code else None
+    if following.field is not code or "!=" in (this.operator, following.operator):
+        return None
+    return Comparison(both, "==", (this.operand, following.operand))
 
 
 # --- one field --------------------------------------------------------------------------------------------------------

@@ -87,8 +87,10 @@ def _log(body: Any, _place: Place) -> bytes:
 def _mangle(body: Any, _place: Place) -> bytes:
     """The connection's mark: some bits kept, some of the others set."""
     match body:
-        case {"key": key, "value": {"|": [{"&": [own, int(kept)]}, int(bits)]}, **rest} if key == own == OWN_MARK:
-            if not kept & bits and not rest:
+        case {"key": key, "value": {"|": [{"&": [own, kept], **more}, bits], **others}, **rest} if (
+            key == own == OWN_MARK
+        ):
+            if not whole(kept) & whole(bits) and not rest | more | others:
                 return loaded(MARK) + masked(mark(kept), mark(bits)) + _SET_MARK
     raise UnknownFormError("a change of a packet")
 

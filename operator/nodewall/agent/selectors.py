@@ -22,7 +22,7 @@ EQUAL, NOT_EQUAL, LOWEST, HIGHEST = 0, 1, 5, 3
 _FIRST_OF_FOUR = 8
 """The first register again, as the first of those of four bytes."""
 _LIST_ELEMENT, _NAME, _DATA = 1, 1, 2
-_NETWORK, _TRANSPORT = 1, 2
+NETWORK, TRANSPORT = 1, 2
 _IPV4, _IPV6 = 2, 10
 _TCP, _UDP, _ICMP, _ICMPV6, _SCTP = 6, 17, 1, 58, 132
 _DIRECTIONS = {"original": 0, "reply": 1}
@@ -114,11 +114,11 @@ def mark(written: Any) -> bytes:
 
 
 def _address(kind: str, offset: int, network: int) -> Field:
-    return _typed(TYPES[kind], _NETWORK, offset, Context(network))
+    return _typed(TYPES[kind], NETWORK, offset, Context(network))
 
 
 def _port(transport: int | None = None) -> Field:
-    return _typed(TYPES["inet_service"], _TRANSPORT, 2, Context(transport=transport))
+    return _typed(TYPES["inet_service"], TRANSPORT, 2, Context(transport=transport))
 
 
 def _typed(kind: KeyType, base: int, offset: int, needs: Context, *, many: bool = False) -> Field:
@@ -143,15 +143,15 @@ FIELDS: Mapping[Key, Field] = {
     ("payload", "ip", "daddr"): _address("ipv4_addr", 16, _IPV4),
     ("payload", "ip6", "saddr"): _address("ipv6_addr", 8, _IPV6),
     ("payload", "ip6", "daddr"): _address("ipv6_addr", 24, _IPV6),
-    ("payload", "ip6", "hoplimit"): _byte(_NETWORK, 7, _IPV6),
+    ("payload", "ip6", "hoplimit"): _byte(NETWORK, 7, _IPV6),
     ("payload", "tcp", "dport"): _port(_TCP),
     ("payload", "udp", "dport"): _port(_UDP),
     ("payload", "sctp", "dport"): _port(_SCTP),
     ("payload", "th", "dport"): _port(),
-    ("payload", "icmp", "type"): _byte(_TRANSPORT, 0, _IPV4, _ICMP),
-    ("payload", "icmp", "code"): _byte(_TRANSPORT, 1, _IPV4, _ICMP),
-    ("payload", "icmpv6", "type"): _typed(TYPES["icmpv6_type"], _TRANSPORT, 0, Context(_IPV6, _ICMPV6), many=True),
-    ("payload", "icmpv6", "code"): _byte(_TRANSPORT, 1, _IPV6, _ICMPV6),
+    ("payload", "icmp", "type"): _byte(TRANSPORT, 0, _IPV4, _ICMP),
+    ("payload", "icmp", "code"): _byte(TRANSPORT, 1, _IPV4, _ICMP),
+    ("payload", "icmpv6", "type"): _typed(TYPES["icmpv6_type"], TRANSPORT, 0, Context(_IPV6, _ICMPV6), many=True),
+    ("payload", "icmpv6", "code"): _byte(TRANSPORT, 1, _IPV6, _ICMPV6),
     ("meta", "iifname"): _meta(6, 16, link, "ifname"),
     ("meta", "oifname"): _meta(7, 16, link, "ifname"),
     ("meta", "nfproto"): _meta(15, 1, _family),
