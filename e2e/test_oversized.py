@@ -143,9 +143,9 @@ def test_what_somebody_else_writes_beyond_all_limits(
     try:
         until("applied and said so", lambda: all_applied(local_cluster), within=20)  # no write comes in between
         with pytest.raises(ApiError, match=r"larger than max|too large"):
-            local_cluster.api.replace(stuffed(rule_sets(local_cluster)["node-1"], 2_000_000))
+            replace_stuffed(local_cluster, 2_000_000)
         assert is_applied(rule_sets(local_cluster)["node-1"])
-        local_cluster.api.replace(stuffed(rule_sets(local_cluster)["node-1"], 1_200_000))
+        replace_stuffed(local_cluster, 1_200_000)
         until("the condition says why", lambda: applied(local_cluster).get("reason") == "RuleSetUnusable", within=20)
         assert "spec.digest" in applied(local_cluster)["message"]
         await_table(local_cluster.prober, friends_only(shop), within=0)
@@ -161,6 +161,21 @@ def test_what_somebody_else_writes_beyond_all_limits(
 
 def applied(cluster: LocalCluster) -> Object:
     return condition(rule_sets(cluster)["node-1"], "Applied")
+
+
+def replace_stuffed(cluster: LocalCluster, length: int) -> None:
+    """By what is there, as often as an agent's report comes in between. Raises ApiError for any other refusal."""
+
+    def replaced() -> bool:
+        try:
+            cluster.api.replace(stuffed(rule_sets(cluster)["node-1"], length))
+        except ApiError as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    until("replaced", replaced, within=20)
 
 
 def stuffed(rule_set: Object, length: int) -> Object:
@@ -183,9 +198,11 @@ def test_a_group_of_which_too_much_falls_into_one_part_holds_up_nobody_else(
     table = Table.of(shop.endpoints("x/friend"), PORTS, targets=shop.endpoints("x/server"))
     await_table(local_cluster.prober, table.closed())
     has_said = listening(leader(sharing))
-    addresses = addresses_of_the_first_part()
-    for number in range(7):
-        shop.apply(endpoint_slice(f"many-{number}", list(islice(addresses, 1000))))
+    for addresses in (addresses_of_all_parts(), addresses_of_the_first_part()):
+        for number in range(7):
+            shop.apply(endpoint_slice(f"many-{number}", list(islice(addresses, 1000))))
+        # A group that is on its way into more parts would wait for all of them.
+        until("in as many parts as it needs", lambda: parts_of_the_group(local_cluster) == PARTS, within=60)
     until("it is said", lambda: has_said("a PeerGroup is too large, and its last members stay"), within=60)
     parts = local_cluster.api.list("nodewall.io/v1alpha1", "PeerGroup")
     assert all(size(each) <= PART_LIMIT for each in parts)
@@ -241,7 +258,16 @@ def is_in_the_first_part(member: str) -> bool:
     return crc32(f"{member}/TCP/80".encode()) % PARTS == 0
 
 
-def addresses_of_the_first_part() -> Iterator[str]:
+def parts_of_the_group(cluster: LocalCluster) -> int:
+    """0 before it is in any."""
+    groups = cluster.api.list("nodewall.io/v1alpha1", "PeerGroup")
+    return max((each["spec"]["parts"] for each in groups if "x/db" in each["spec"]["description"]), default=0)
+
+
+def addresses_of_all_parts() -> Iterator[str]:
     """Long ones, so that few will do."""
-    numbers = count(0x20010DB8_11112222_33334444_55556666)
-    return filter(is_in_the_first_part, (str(IPv6Address(number)) for number in numbers))
+    return (str(IPv6Address(number)) for number in count(0x20010DB8_11112222_33334444_55556666))
+
+
+def addresses_of_the_first_part() -> Iterator[str]:
+    return filter(is_in_the_first_part, addresses_of_all_parts())
