@@ -8,7 +8,7 @@ import errno
 
 from nodewall.agent.netlink import NETLINK_NETFILTER, Netlink, NetlinkError
 
-_GETGEN = 10 << 8 | 16
+GET_GENERATION = 10 << 8 | 16
 _ANY_FAMILY = bytes(4)
 
 NO_PERMISSION = (
@@ -31,7 +31,7 @@ def obstacle() -> str:
     except OSError as error:
         return in_words(error.errno or 0, error.strerror or str(error))
     try:
-        asking.ask(_GETGEN, _ANY_FAMILY)
+        asking.ask(GET_GENERATION, _ANY_FAMILY)
     except NetlinkError as error:
         return in_words(error.errno, str(error))
     except OSError as error:

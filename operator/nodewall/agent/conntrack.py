@@ -13,6 +13,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from itertools import product
@@ -122,12 +123,13 @@ def remove(addresses: Iterable[Address]) -> int:
 
 
 def _found(connection: Netlink, addresses: Sequence[Address]) -> Iterator[bytes]:
-    for version, family in _FAMILY.items():
-        wanted = {address: packed for address in addresses for of, packed in [_packed(address)] if of == version}
-        if not wanted:
-            continue
+    of_family = defaultdict[int, dict[Address, bytes]](dict)
+    for address in addresses:
+        version, packed = _packed(address)
+        of_family[version][address] = packed
+    for version, wanted in of_family.items():
         if _entries() <= ALIKE * len(wanted):
-            everything = connection.replies(_GET, bytes((family, 0, 0, 0)), DUMP)
+            everything = connection.replies(_GET, bytes((_FAMILY[version], 0, 0, 0)), DUMP)
             yield from delete_requests(everything, version, frozenset(wanted.values()))
             continue
         for address, side in product(wanted, SIDES):

@@ -49,7 +49,7 @@ Commands = Mapping[str, Any]
 """A transaction in libnftables' JSON schema: ``{"nftables": [{"add": {...}}, ...]}``."""
 
 _NFPROTO_UNSPEC, _NFPROTO_INET = 0, 1
-_GETGEN, _GENERATION_ID = 10 << 8 | 16, 1
+_GENERATION_ID = 1
 _GETTABLE = 10 << 8 | 1
 _TABLE_NAME = 1
 _LOCATION = re.compile(r"^\S+?:(\d+:\d+-\d+:)? Error: ")
@@ -281,7 +281,7 @@ class Kernel:
         return bool(self._ask(_GETTABLE, _NFPROTO_INET, attribute(_TABLE_NAME, TABLE.encode() + b"\0")))
 
     def _generation(self) -> int:
-        (reply,) = self._ask(_GETGEN, _NFPROTO_UNSPEC, b"")
+        (reply,) = self._ask(admittance.GET_GENERATION, _NFPROTO_UNSPEC, b"")
         (number,) = unpack(">I", attributes(reply.payload[4:])[_GENERATION_ID])
         return int(number)
 

@@ -15,7 +15,7 @@ from nodewall.agent.reading import to_save
 from nodewall.agent.report import weaknesses
 from nodewall.agent.saved import Saved
 from nodewall.agent.wall import Wall
-from nodewall.kube.clock import Clock
+from nodewall.kube.clock import Clock, awaited
 from nodewall.telemetry import metrics
 from nodewall.telemetry.metrics import Metrics, Outcome, Result
 
@@ -148,9 +148,7 @@ class Keeper:
         """Shorter for what the node's own pods are: who starts anew compares them with the file (semantics 60)."""
         await self._clock.sleep(self.PAUSE)
         if self._newest and self._newest.parts:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.SHARED_PAUSE - self.PAUSE):
-                    await self._own.wait()
+            await awaited(self._own, self.SHARED_PAUSE - self.PAUSE)
 
     def _store_last(self) -> None:
         """A node that is shut down in order comes back with what was in force, not with what was a pause ago."""

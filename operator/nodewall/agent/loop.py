@@ -6,7 +6,6 @@ much as it can and skips what is outdated.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from nodewall.agent.grouping import AwaitedError, Gathering, Known
 from nodewall.agent.kernel import KernelError, KernelUnavailableError
 from nodewall.agent.setup import Setup
 from nodewall.agent.wall import Wall, rfc3339
-from nodewall.kube.clock import Clock
+from nodewall.kube.clock import Clock, awaited
 from nodewall.model.address import Address
 from nodewall.model.errors import NodewallError
 
@@ -121,10 +120,7 @@ class Inbox:
 
     async def wait(self, seconds: float) -> None:
         """Until something comes in, ``seconds`` at most."""
-        # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the news.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
-                await self._news.wait()
+        await awaited(self._news, seconds)
 
 
 @dataclass(frozen=True, slots=True)

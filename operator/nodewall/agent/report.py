@@ -5,7 +5,6 @@ the status, so a patch carries all of it.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ from nodewall.agent.counts import Counts, count
 from nodewall.agent.decide import Finding, Reason, State
 from nodewall.agent.wall import Wall, rfc3339
 from nodewall.api import shallow
-from nodewall.kube.clock import Clock, backoff
+from nodewall.kube.clock import Clock, awaited, backoff, soonest
 from nodewall.kube.errors import ApiError, NotFoundError
 
 log = logging.getLogger(__name__)
@@ -203,10 +202,7 @@ class Reporter:
 
     async def _wait(self) -> None:
         """Until there is news, or a minor change is to be told."""
-        late = None if self._minor_at is None else max(self._minor_at - self._clock.monotonic(), 0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(late):
-                await self._news.wait()
+        await awaited(self._news, soonest(self._clock, [self._minor_at]))
 
     def _can_wait(self, new: Status) -> bool:
         """Whether only members of shared groups changed: all nodes would say so of the same pod, at the same time."""

@@ -13,7 +13,7 @@ from nodewall.agent.decide import Reason, State
 from nodewall.agent.loop import Inbox
 from nodewall.agent.netlink import NETLINK_ROUTE, NetlinkError
 from nodewall.agent.setup import Links
-from nodewall.kube.clock import Clock
+from nodewall.kube.clock import Clock, awaited
 from nodewall.model.address import Address
 from nodewall.model.ruleset import NodeRuleSet
 
@@ -67,9 +67,7 @@ class Lookout:
                     pause = PAUSE if self._addresses else BRIEF
                     await self._look()
                     await self._clock.sleep(pause)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(SLOWEST):
-                            await self._news.wait()
+                    await awaited(self._news, SLOWEST)
             finally:
                 loop.remove_reader(announcements)
 

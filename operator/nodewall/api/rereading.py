@@ -9,7 +9,6 @@ that nothing has changed there. Nothing is refused here: what cannot be read in 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import compress, count
 from operator import ne
 from typing import Any
 
@@ -20,6 +19,7 @@ from nodewall.api.parsed import Meta, meta_of
 from nodewall.api.ruleset import ENTRIES, Entry, Unusable, canonical, of_lists
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import NodeRuleSet
+from nodewall.model.sequences import alike_ends
 
 
 class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -134,11 +134,9 @@ class _List:
 
         Raises what reading an entry raises.
         """
-        shorter = min(len(self.raws), len(raws))
-        head = _alike(self.raws, raws, shorter)
+        head, tail = alike_ends(self.raws, raws, ne)
         if head == len(self.raws) == len(raws):
             return replace(self, raws=raws)
-        tail = _alike(reversed(self.raws), reversed(raws), shorter - head)
         old = slice(head, len(self.raws) - tail)
         gone = replace(self, raws=self.raws[old], spelled=self.spelled[old], values=self.values[old])
         come = tuple(gone.read(raws[head : len(raws) - tail], entry))
@@ -163,8 +161,3 @@ def _read(text: bytes, entry: Entry, before: Mapping[str, Any]) -> tuple[bytes |
     was = before.get(wire.name) if entry.again else None
     value = entry.again(wire, was) if entry.again and was else entry.read(wire, "")
     return (None if spelled == text else spelled), value
-
-
-def _alike(these: Iterable[Raw], those: Iterable[Raw], most: int) -> int:
-    """How many are equal, from the beginning on; no more than ``most``."""
-    return min(next(compress(count(), map(ne, these, those)), most), most)

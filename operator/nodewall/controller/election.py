@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from nodewall.controller.lease import Move, Sight, Terms, look, move, released, renewed, taken
 from nodewall.controller.telling import advice
+from nodewall.kube.clock import awaited
 from nodewall.kube.errors import ApiError, ConflictError, NotFoundError
 from nodewall.kube.lease import Lease
 
@@ -186,10 +187,7 @@ class Election:
             while not (self._stopping.is_set() or stop.is_set()):
                 pause = await candidate.step()
                 self._announce(candidate)
-                with contextlib.suppress(TimeoutError):
-                    # Not wait_for: on 3.11 it swallows a cancellation that comes together with the event.
-                    async with asyncio.timeout(pause):
-                        await stop.wait()
+                await awaited(stop, pause)
             try:
                 await candidate.release()
             except (ApiError, TimeoutError) as error:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NoReturn
 
 from nodewall.controller.publish import Condition, Published
-from nodewall.kube.clock import Clock
+from nodewall.kube.clock import Clock, awaited, soonest
 from nodewall.telemetry.events import Reason, Severity
 
 SETTLE_SECONDS = 2.0
@@ -192,13 +192,4 @@ class Nodes:
             for node, finding in self._troubles.due(self._clock.monotonic()) if self._leads() else ():
                 self._tell(node, finding)
             await self._clock.sleep(PAUSE_SECONDS)
-            await self._until_due()
-
-    async def _until_due(self) -> None:
-        at = self._troubles.next_due()
-        timeout = None if at is None else max(at - self._clock.monotonic(), 0)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            return
+            await awaited(self._news, soonest(self._clock, [self._troubles.next_due()]))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from nodewall.api.bulk import MOST_BYTES
 from nodewall.controller.groups import Groups
 from nodewall.kube.clock import Breath, Clock, in_turns
 from nodewall.model.cluster import Node
@@ -20,7 +21,7 @@ from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 log = logging.getLogger(__name__)
 
 MANAGER = "nodewall-controller"
-SIZE_LIMIT = 512 * 1024
+SIZE_LIMIT = MOST_BYTES
 """Bytes of a spec. A bigger one would still fit into etcd, and cost the API server a quarter of a second per write."""
 
 ENCODING_BUDGET = 0.005

@@ -87,14 +87,20 @@ def soonest(clock: Clock, instants: Iterable[float | None]) -> float | None:
     return None if at is None else at - clock.monotonic()
 
 
-async def heard(event: asyncio.Event, seconds: float | None) -> None:
-    """Wait until the event is set, and clear it; ``seconds`` at most, None: however long that takes."""
+async def awaited(event: asyncio.Event, seconds: float | None) -> bool:
+    """Whether the event was set within so many seconds; None: however long that takes."""
     try:
+        # Not wait_for: on Python 3.11 it swallows a cancellation that comes together with the event.
         async with asyncio.timeout(None if seconds is None else max(seconds, 0)):
-            await event.wait()
+            return await event.wait()
     except TimeoutError:
-        return
-    event.clear()
+        return False
+
+
+async def heard(event: asyncio.Event, seconds: float | None) -> None:
+    """The same, and clear it."""
+    if await awaited(event, seconds):
+        event.clear()
 
 
 async def in_turns(steps: Generator[None, None, T], breath: Breath) -> T:

@@ -5,13 +5,13 @@ values: whoever drew the table before keeps what it has, so a drawing that is gi
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, count
 from operator import is_not
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nodewall.model.errors import BadInputError
+from nodewall.model.sequences import alike_ends
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison
@@ -30,15 +30,8 @@ def unlike(old: Sequence[T], new: Sequence[T]) -> tuple[Sequence[T], Sequence[T]
     if len(old) == len(new):
         pairs = [(was, now) for was, now in zip(old, new, strict=True) if was is not now]
         return [was for was, _ in pairs], [now for _, now in pairs]
-    shorter = min(len(old), len(new))
-    head = _alike(old, new, shorter)
-    tail = _alike(reversed(old), reversed(new), shorter - head)
+    head, tail = alike_ends(old, new, is_not)
     return old[head : len(old) - tail], new[head : len(new) - tail]
-
-
-def _alike(these: Iterable[T], those: Iterable[T], most: int) -> int:
-    """How many are the same object, from the beginning on; no more than ``most``."""
-    return min(next(compress(count(), map(is_not, these, those)), most), most)
 
 
 def spliced(old: tuple[T, ...], changes: Mapping[Key, T | None], key: Callable[[T], Key]) -> tuple[T, ...]:
