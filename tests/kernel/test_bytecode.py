@@ -50,7 +50,7 @@ from nodewall.render.expressions import (
     Tuple,
     Verdict,
 )
-from nodewall.render.table import Chain, Rule, Set, VerdictMap
+from nodewall.render.table import EVERYTHING_ELSE, Chain, Rule, Set, VerdictMap
 from tests.kernel import bytecode, nft
 from tests.property.strategies import clusters
 from tests.render.rulesets import EVERYTHING, NASTY, SETTINGS
@@ -178,7 +178,9 @@ SETS = (
     ),
 )
 MAPS = (
-    VerdictMap("m4", ("ipv4_addr",), (("10.0.0.1", Jump("other")), ("10.0.0.2", Goto("more")))),
+    VerdictMap(
+        "m4", ("ipv4_addr",), ((EVERYTHING_ELSE, Jump("more")), ("10.0.0.1", Jump("other")), ("10.0.0.2", Goto("more")))
+    ),
     VerdictMap("m6", ("ipv6_addr",), (("fd00::1", Goto("other")),)),
     VerdictMap("ms4", ("ipv4_addr", "inet_proto", "inet_service"), ((Tuple(("10.0.0.1", *WEB)), Goto("other")),)),
     VerdictMap("ms6", ("ipv6_addr", "inet_proto", "inet_service"), ((Tuple(("fd00::1", *DNS)), Goto("other")),)),

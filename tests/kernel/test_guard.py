@@ -6,10 +6,10 @@ from ipaddress import ip_network
 import pytest
 
 from nodewall.model.policy import Action, DenyWith, Direction, Tier
-from nodewall.model.ruleset import Match, Rule, RuleClass
+from nodewall.model.ruleset import Match, NodeRuleSet, Rule, RuleClass
 from nodewall.render import Guard, NewPodPolicy, Settings
 from tests.kernel import nft
-from tests.kernel.checker import Checker
+from tests.kernel.checker import Checker, Outcome
 from tests.kernel.packets import ICMPV6, UDP, Packet
 from tests.kernel.scenes import (
     DROPPED,
@@ -140,13 +140,29 @@ def test_addresses_that_every_pod_uses_are_not_unlisted_pods(checker: Checker, s
     assert nft.counters(checker.router.name)["unlisted"] == 0
 
 
+def _deciding(action: Action) -> NodeRuleSet:
+    """An Admin rule decides everything for the pods that are listed, in both directions."""
+    rule = Rule("r", Tier.ADMIN, action, Match(any_peer=True, any_port=True), DenyWith.REJECT)
+    return ruleset(RuleClass("in", Direction.INGRESS, (rule,)), RuleClass("out", Direction.EGRESS, (rule,)))
+
+
 @pytest.mark.parametrize("action", [Action.ACCEPT, Action.DENY])
 def test_the_guard_comes_before_every_policy(checker: Checker, action: Action) -> None:
-    """An Admin rule that accepts everything opens no pod that is not listed, and one that rejects does not get to."""
-    rule = Rule("r", Tier.ADMIN, action, Match(any_peer=True, any_port=True), DenyWith.REJECT)
-    rules = ruleset(RuleClass("in", Direction.INGRESS, (rule,)), RuleClass("out", Direction.EGRESS, (rule,)))
-    programmed(checker, rules, Settings(guard=Guard()))
-    assert checker.outcomes([*both_families(UNKNOWN, POD), *both_families(POD, UNKNOWN)]) == [DROPPED] * 4
+    """In its direction: a rule that accepts everything opens no pod that is not listed, and one of a pod that it asks
+    does not get to refuse it."""
+    programmed(checker, _deciding(action), Settings(guard=Guard()))
+    assert checker.outcomes(both_families(UNKNOWN, POD)) == [DROPPED] * 2
+    assert nft.counters(checker.router.name) == {"r_r": 0, "unlisted": 2, "spoofed": 0}
+
+
+@pytest.mark.parametrize(("action", "outcome", "hits"), [(Action.ACCEPT, DROPPED, 2), (Action.DENY, REJECTED, 0)])
+def test_the_sender_is_judged_before_the_guard_of_whom_it_asks(
+    checker: Checker, action: Action, outcome: Outcome, hits: int
+) -> None:
+    """As before any rule of the other end. Closed either way; who is denied by a policy of its own is told so."""
+    programmed(checker, _deciding(action), Settings(guard=Guard()))
+    assert checker.outcomes(both_families(POD, UNKNOWN)) == [outcome] * 2
+    assert nft.counters(checker.router.name) == {"r_r": 2, "unlisted": hits, "spoofed": 0}
 
 
 def test_no_scope_guards_nothing(checker: Checker) -> None:

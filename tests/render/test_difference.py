@@ -9,7 +9,8 @@ import pytest
 from nodewall.model.address import Address
 from nodewall.model.policy import Action, Direction, Tier
 from nodewall.model.ruleset import AddressGroup, Endpoint, Isolation, Match, NodeRuleSet, Rule, RuleClass
-from nodewall.render import Settings, Strict, Table, Transaction, diff, render, replace
+from nodewall.render import Guard, Settings, Strict, Table, Transaction, diff, render, replace
+from nodewall.render.table import EVERYTHING_ELSE
 from tests.render.rulesets import EVERYTHING, SETTINGS, block, tcp
 
 
@@ -143,7 +144,20 @@ def test_operations_count_elements_and_commands() -> None:
 
 def test_the_scope_of_the_guard_may_change_alone() -> None:
     old = render(EVERYTHING, SETTINGS["guarded"])
-    new = render(changed(EVERYTHING, pod_cidrs=(ip_network("10.0.3.0/24"),)), SETTINGS["guarded"])
+    elsewhere = (ip_network("10.0.3.0/24"), *EVERYTHING.pod_cidrs[1:])
+    new = render(changed(EVERYTHING, pod_cidrs=elsewhere), SETTINGS["guarded"])
     found = diff(old, new)
     assert found is not None
-    assert {name for _, _, name in _words(found)} == {"forward", "forward6", "input", "input6"}
+    assert {name for _, _, name in _words(found)} == {"unlisted_egress4", "unlisted_ingress4", "unlisted_host4"}
+
+
+def test_the_guard_comes_and_goes_alone() -> None:
+    """An element of each map, its chains and its counter: no base chain and no pod's element is touched."""
+    unguarded, guarded = (render(EVERYTHING, Settings(guard=guard)) for guard in (None, Guard()))
+    for old, new, verb in ((unguarded, guarded, "add"), (guarded, unguarded, "delete")):
+        found = diff(old, new)
+        assert found is not None
+        moved = [command for command in found.commands if command.kind == "element"]
+        assert [command.verb for command in moved] == [verb] * 6
+        assert all(key == EVERYTHING_ELSE for command in moved for [key, _] in command.json()[verb]["element"]["elem"])
+        assert not {name for _, _, name in _words(found)} & {"forward", "forward6", "input", "input6"}

@@ -13,7 +13,7 @@ def test_every_quoted_string_ends_where_it_should() -> None:
             assert re.fullmatch(r"\t# [ -~]{1,128}", line)
             continue
         assert line.count('"') % 2 == 0
-        rest = re.sub(r'"[^"]*"', "", line)
+        rest = re.sub(r'"[^"]*"|^\t+\*(?= : jump unlisted_)', "", line)
         assert re.fullmatch(r"[\ta-z0-9_ .:,;@{}/|&=!x()A-F-]*", rest), rest
         assert "flush" not in rest
 

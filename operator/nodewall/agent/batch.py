@@ -189,12 +189,14 @@ def _add_elements(batch: _Batch, body: Body) -> None:
 
 
 def _delete_elements(batch: _Batch, body: Body) -> None:
-    """Where a key led is not asked for when it goes."""
     made = batch.sets[_only(body, "elem")]
     if made.interval:
         raise UnknownFormError("a part of intervals")
-    keys = (each[0] if made.verdicts else each for each in body["elem"])
-    _elements(batch, _DELETE_ELEMENTS, body, (elements.plain(each, made.types) for each in keys))
+    if made.verdicts:
+        held = (elements.sought(key, made.types) for key, _ in body["elem"])
+    else:
+        held = (elements.plain(each, made.types) for each in body["elem"])
+    _elements(batch, _DELETE_ELEMENTS, body, held)
 
 
 def _elements(batch: _Batch, kind: int, body: Body, held: Iterable[bytes], flags: int = 0) -> None:

@@ -11,6 +11,7 @@ from nodewall.agent.netlink import attribute, nested
 
 _KEY, _DATA, _FLAGS, _USERDATA, _KEY_END = 1, 2, 3, 6, 10
 _END_OF_INTERVAL = number(_FLAGS, 1)
+_EVERYTHING_ELSE = number(_FLAGS, 2)
 _OPEN_ENDED = attribute(_USERDATA, tagged(1, pack("=I", 1)))
 _ELEMENT = 1
 _MOST_BYTES = 60_000
@@ -40,7 +41,16 @@ def leading(element: Any, types: Types) -> bytes:
     written, where = element
     if not where.keys() & {"jump", "goto"}:
         raise UnknownFormError("an end")
-    return nested(_ELEMENT, value(_KEY, _key(written, types)), verdict(_DATA, where))
+    return nested(_ELEMENT, _sought(written, types), verdict(_DATA, where))
+
+
+def sought(written: Any, types: Types) -> bytes:
+    """The same without where it leads, which is not asked for when it goes."""
+    return nested(_ELEMENT, _sought(written, types))
+
+
+def _sought(written: Any, types: Types) -> bytes:
+    return _EVERYTHING_ELSE if written == "*" else value(_KEY, _key(written, types))
 
 
 def _key(written: Any, types: Types) -> bytes:

@@ -4,9 +4,8 @@ Both hang just before ``filter`` and let pass what nothing decides, so that othe
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 from nodewall.model.errors import BadInputError
 from nodewall.model.ruleset import NodeRuleSet
@@ -34,6 +33,7 @@ from nodewall.render.expressions import (
     RouteBack,
     SetMark,
     SetRef,
+    Statement,
 )
 from nodewall.render.matches import IP
 from nodewall.render.settings import Guard, NewPodPolicy, Strict
@@ -42,6 +42,9 @@ from nodewall.render.table import Chain, Hook
 
 PRIORITY = -5
 """Just before filter (0): after destination NAT (-100) and conntrack (-200), so rules see the pod that was chosen."""
+
+DISPATCHES = {"forward": (("saddr", "egress"), ("daddr", "ingress")), "input": (("saddr", "host"),)}
+"""By hook: whose rules judge (an end of the packet), and what the name of the map begins with that finds them."""
 
 NEIGHBOUR_DISCOVERY = (133, 135, 136)
 MULTICAST_LISTENER = (130, 131, 132, 143)
@@ -62,41 +65,36 @@ LINK_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}\Z")
 """Links that a rule can name; the kernel allows more."""
 
 
-def draw(ruleset: NodeRuleSet, draft: Draft, *, closes_node: bool = False) -> None:
-    """``closes_node``: some pod's rules deny it something of its own node."""
+def draw(ruleset: NodeRuleSet, draft: Draft, *, closes_node: bool = False) -> dict[str, str]:
+    """The base chains, and the guard's. ``closes_node``: some pod's rules deny it something of its own node.
+
+    Returns, by the name of a dispatch map, the chain for all addresses that it does not list; nothing where there is no
+    guard.
+    """
     between = _link_local(draft, ("saddr", "daddr"))
     to_node = _link_local(draft, ("saddr",)) if closes_node else ()
-    _hang("forward", between, partial(_forwarded, ruleset, draft), draft)
-    _hang("input", to_node, partial(_arriving, ruleset, draft), draft)
+    _hang("forward", between, draft)
+    _hang("input", to_node, draft)
+    return dict(_strangers(ruleset, draft))
 
 
-def _hang(
-    hook: str, link_local: Iterable[table.Rule], judged: Callable[[int], Iterable[table.Rule]], draft: Draft
-) -> None:
+def _hang(hook: str, link_local: Iterable[table.Rule], draft: Draft) -> None:
     """A base chain, which IPv6 leaves for one of its own: no packet passes the rules of the other family."""
-    six = draft.chain(Chain(f"{hook}6", (*_neighbours(), *link_local, *judged(6), *_stamp(draft, 6))))
+    six = draft.chain(Chain(f"{hook}6", (*_neighbours(), *link_local, *_judged(hook, 6), *_stamp(draft, 6))))
     rules = (
+        *_ordinary(draft.settings.strict),
         *_spoofed(draft),
         *_established(draft.settings.strict),
         rule(Is(Meta("nfproto"), "ipv6"), Goto(six)),
-        *judged(4),
+        *_judged(hook, 4),
         *_stamp(draft, 4),
     )
     draft.chain(Chain(hook, rules, Hook(hook, PRIORITY)))
 
 
-def _forwarded(ruleset: NodeRuleSet, draft: Draft, family: int) -> Iterator[table.Rule]:
-    yield from _unlisted("saddr", family, ruleset, draft)
-    yield from _unlisted("daddr", family, ruleset, draft)
-    yield _dispatch("egress", "saddr", family)
-    yield _dispatch("ingress", "daddr", family)
-
-
-def _arriving(ruleset: NodeRuleSet, draft: Draft, family: int) -> Iterator[table.Rule]:
-    # The node talks to itself over lo, with addresses that may lie in the guard's scope.
-    for one in _unlisted("saddr", family, ruleset, draft):
-        yield replace(one, statements=(NOT_LOOPBACK, *one.statements))
-    yield _dispatch("host", "saddr", family)
+def _judged(hook: str, family: int) -> Iterator[table.Rule]:
+    for end, prefix in DISPATCHES[hook]:
+        yield rule(Dispatch(Payload(IP[family], end), f"{prefix}{family}"))
 
 
 def _neighbours() -> Iterator[table.Rule]:
@@ -104,10 +102,6 @@ def _neighbours() -> Iterator[table.Rule]:
     yield rule(
         Is(Payload("icmpv6", "type"), OneOf(MULTICAST_LISTENER)), Is(Payload("ip6", "saddr"), LINK_LOCAL), ACCEPT
     )
-
-
-def _dispatch(map_prefix: str, end: str, family: int) -> table.Rule:
-    return rule(Dispatch(Payload(IP[family], end), f"{map_prefix}{family}"))
 
 
 # --- spoofed sources (semantics 59) -----------------------------------------------------------------------------------
@@ -172,17 +166,27 @@ def _link(name: str) -> Quoted:
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
+LIVE = Is(Ct("state"), Flags(("established", "related")))
+
+
+def _ordinary(strict: Strict | None) -> Iterator[table.Rule]:
+    """Nearly every packet: of a live connection, and by the link that its source is routed back to. It is asked for
+    both in one rule; what is not so goes the whole way.
+    """
+    if strict is None:
+        yield rule(LIVE, Is(RouteBack("saddr"), True), ACCEPT)
+
+
 def _established(strict: Strict | None) -> Iterator[table.Rule]:
     """Replies, and ICMP errors of what was accepted. Strict: only while the connection carries the present
     generation.
     """
     if strict is None:
-        yield rule(Is(Ct("state"), Flags(("established", "related"))), ACCEPT)
+        yield rule(LIVE, ACCEPT)
         return
     yield rule(Is(Ct("state"), Flags(("related",))), Is(Meta("l4proto"), OneOf((Proto(1), Proto(58)))), ACCEPT)
-    live = Is(Ct("state"), Flags(("established", "related")))
-    yield rule(live, Is(MarkBits(strict.mask), strict.value), ACCEPT)
-    yield rule(live, Is(Ct("direction"), "reply"), ACCEPT)
+    yield rule(LIVE, Is(MarkBits(strict.mask), strict.value), ACCEPT)
+    yield rule(LIVE, Is(Ct("direction"), "reply"), ACCEPT)
 
 
 def _stamp(draft: Draft, family: int) -> Iterator[table.Rule]:
@@ -200,21 +204,36 @@ def _stamp(draft: Draft, family: int) -> Iterator[table.Rule]:
 # --- the new-pod guard ------------------------------------------------------------------------------------------------
 
 
-def _unlisted(end: str, family: int, ruleset: NodeRuleSet, draft: Draft) -> Iterator[table.Rule]:
-    """A jump to the guard's chain where ``end`` is a local pod's address that the rule set does not list."""
+def _strangers(ruleset: NodeRuleSet, draft: Draft) -> Iterator[tuple[str, str]]:
+    """(dispatch map, chain for what is not in it): pods that no policy selects, the guard's, and the rest of the world.
+
+    Behind the maps and not before them: whoever is judged has been found there, and is not looked for a second time.
+    """
+    for hook, family in product(DISPATCHES, (4, 6)):
+        for end, prefix in DISPATCHES[hook]:
+            name = f"{prefix}{family}"
+            # The node talks to itself over lo, with addresses that may lie in the guard's scope.
+            first = (NOT_LOOPBACK,) if hook == "input" else ()
+            rules = tuple(rule(*first, *each) for each in _unlisted(end, family, ruleset, draft))
+            if rules:
+                yield name, draft.chain(Chain(f"unlisted_{name}", rules))
+
+
+def _unlisted(end: str, family: int, ruleset: NodeRuleSet, draft: Draft) -> Iterator[tuple[Statement, ...]]:
+    """On to the guard where ``end`` is a local pod's address that the rule set does not list."""
     guard = draft.settings.guard
     if guard is None or guard.policy is NewPodPolicy.ALLOW:
         return
     networks = guard.networks if guard.networks or guard.links else ruleset.pod_cidrs
     address = Payload(IP[family], end)
     unlisted = Is(address, SetRef(f"local{family}"), negated=True)
-    verdict = Jump(_guard_chain(guard, draft))
+    verdict = Goto(_guard_chain(guard, draft))
     spans = network_spans(networks, family)
     if spans:
-        yield rule(Is(address, draft.within(spans, family)), unlisted, verdict)
+        yield Is(address, draft.within(spans, family)), unlisted, verdict
     if guard.links:
         link = Is(Meta(LINK_OF[end]), _links("guardlinks", guard.links, draft))
-        yield rule(link, *_of_consequence(end, family), unlisted, verdict)
+        yield link, *_of_consequence(end, family), unlisted, verdict
 
 
 def _guard_chain(guard: Guard, draft: Draft) -> str:

@@ -32,12 +32,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The base chains, and all that they depend on."""
+    """The base chains, and all that they depend on.
+
+    ``strangers``: by the name of a dispatch map the chain for all addresses that it does not list.
+    """
 
     settings: Settings
     pod_cidrs: tuple[Network, ...]
     closes_node: bool
     fragment: Fragment
+    strangers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

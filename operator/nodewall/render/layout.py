@@ -26,7 +26,7 @@ from nodewall.render.members import address_set, port_set
 from nodewall.render.pods import FAMILIES, Pods, class_of
 from nodewall.render.reuse import spliced, updated
 from nodewall.render.settings import Settings
-from nodewall.render.table import ADDRESS_TYPE, Element, Table, VerdictMap
+from nodewall.render.table import ADDRESS_TYPE, EVERYTHING_ELSE, Element, Table, VerdictMap
 from nodewall.render.union import Change, united
 
 
@@ -91,7 +91,7 @@ class _Rendering:
             pods={family: pods for family, (pods, _) in self._followed.items()},
             base=own,
             parts=parts,
-            dispatches=dict(self._dispatch(entry, family, parts) for entry, family in WAYS),
+            dispatches=dict(self._dispatch(entry, family, parts, own) for entry, family in WAYS),
         )
         drawn = united(self._before, drawn, Change(*self._fragments(own), self._groups, self._ports))
         return replace(drawn.table, drawn=drawn)
@@ -151,21 +151,22 @@ class _Rendering:
 
     # --- the way to them ----------------------------------------------------------------------------------------------
 
-    def _dispatch(self, entry: Entry, family: int, parts: Mapping[PartKey, Part]) -> tuple[str, VerdictMap]:
-        """(name, the map from local addresses to the chains of their classes)."""
+    def _dispatch(self, entry: Entry, family: int, parts: Mapping[PartKey, Part], own: Base) -> tuple[str, VerdictMap]:
+        """(name, the map from local addresses to the chains of their classes, and from all others to the guard's)."""
         name = f"{entry.map}{family}"
         before = self._before.dispatches.get(name) or VerdictMap(name, (ADDRESS_TYPE[family],))
         pods, moved = self._followed[family]
         ways = {key[2] for key in self._others if key[:2] == (entry.chain, family)}
         concerned = {**moved, **(_owned_by(ways, pods, entry) if ways else {})}
-        if not concerned:
-            return name, before
         elements: dict[str, tuple[Element, Jump] | None] = dict.fromkeys(concerned)
         for address, owner in concerned.items():
             key = entry.chain, family, class_of(owner, entry.direction) if owner else ""
             if key in parts:
                 elements[address] = address, Jump(_chain(key))
-        return name, replace(before, elements=spliced(before.elements, elements, itemgetter(0)))
+        strangers = own.strangers.get(name)
+        if strangers != (self._before.base and self._before.base.strangers.get(name)):
+            elements[EVERYTHING_ELSE] = (EVERYTHING_ELSE, Jump(strangers)) if strangers else None
+        return name, replace(before, elements=spliced(before.elements, elements, itemgetter(0))) if elements else before
 
     def _base(self, parts: Mapping[PartKey, Part]) -> Base:
         known = self._before.base
@@ -175,8 +176,9 @@ class _Rendering:
             return known
         draft = Draft(self._settings, self._refs.by_name)
         # It sees no more of the rule set than what decides whether it is drawn anew.
-        base.draw(NodeRuleSet(self._ruleset.node, pod_cidrs=self._ruleset.pod_cidrs), draft, closes_node=closes)
-        return Base(*depends, draft.fragment())
+        seen = NodeRuleSet(self._ruleset.node, pod_cidrs=self._ruleset.pod_cidrs)
+        strangers = base.draw(seen, draft, closes_node=closes)
+        return Base(*depends, draft.fragment(), strangers)
 
 
 def host_class(egress: RuleClass) -> RuleClass | None:

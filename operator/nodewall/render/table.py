@@ -11,6 +11,9 @@ ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 Element = Operand
 """A member of a set: an address, a span, or the parts of a concatenated key."""
 
+EVERYTHING_ELSE = "*"
+"""The key of a map for whatever is none of its other keys (since Linux 5.13)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Set:
