@@ -20,6 +20,7 @@ from nodewall.render import Settings, Table, diff, render
 from nodewall.render import replace as replacing
 from nodewall.render.expressions import (
     ACCEPT,
+    CONTINUE,
     DROP,
     RETURN,
     Count,
@@ -178,10 +179,10 @@ SETS = (
     ),
 )
 MAPS = (
-    VerdictMap(
-        "m4", ("ipv4_addr",), ((EVERYTHING_ELSE, Jump("more")), ("10.0.0.1", Jump("other")), ("10.0.0.2", Goto("more")))
-    ),
+    VerdictMap("m4", ("ipv4_addr",), (("10.0.0.1", Jump("other")), ("10.0.0.2", Goto("more")))),
     VerdictMap("m6", ("ipv6_addr",), (("fd00::1", Goto("other")),)),
+    VerdictMap("m4all", ("ipv4_addr",), ((EVERYTHING_ELSE, Jump("more")), ("10.0.0.1", CONTINUE))),
+    VerdictMap("m6all", ("ipv6_addr",), ((EVERYTHING_ELSE, Goto("other")), ("fd00::1", CONTINUE))),
     VerdictMap("ms4", ("ipv4_addr", "inet_proto", "inet_service"), ((Tuple(("10.0.0.1", *WEB)), Goto("other")),)),
     VerdictMap("ms6", ("ipv6_addr", "inet_proto", "inet_service"), ((Tuple(("fd00::1", *DNS)), Goto("other")),)),
     VerdictMap("mp", ("inet_proto", "inet_service"), ((Tuple(WEB), Goto("other")), (Tuple(DNS), Jump("more")))),

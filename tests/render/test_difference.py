@@ -66,11 +66,11 @@ def test_a_peer_more_or_less_is_one_element(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_pod_more_or_less_is_three_elements_of_each_family(size: int) -> None:
-    """local, self and the map of its class."""
+def test_a_pod_more_or_less_is_five_elements_of_each_family(size: int) -> None:
+    """local, self and the three dispatch maps."""
     one, two = _ruleset(size), _ruleset(size, pods=2)
     more, less = _steps(one, two), _steps(two, one)
-    assert more.operations == less.operations == 6
+    assert more.operations == less.operations == 10
     assert {(verb, kind) for verb, kind, _ in _words(more)} == {("add", "element")}
     assert {(verb, kind) for verb, kind, _ in _words(less)} == {("delete", "element")}
 

@@ -1,10 +1,16 @@
 """What cannot be seen from packets alone: how a table says it."""
 
+from ipaddress import ip_address
+from itertools import product
 from typing import Any
+
+import pytest
 
 from nodewall.model.policy import Action, Direction, IpProtocol, PortRange, Protocol, Tier
 from nodewall.model.ruleset import Endpoint, Match, NodeRuleSet, Rule, RuleClass
-from nodewall.render import Settings, Table, render, replace
+from nodewall.render import NewPodPolicy, Settings, Table, render, replace
+from nodewall.render.expressions import CONTINUE
+from nodewall.render.table import EVERYTHING_ELSE
 from tests.render.rulesets import EVERYTHING, IDLE4, SETTINGS, WEB4, WEB6, block, tcp
 
 BASES = {"forward", "forward6", "input", "input6", "spoofed"}
@@ -79,6 +85,18 @@ def test_overlapping_blocks_are_one_disjoint_set() -> None:
 def test_a_class_has_chains_in_the_families_of_its_pods() -> None:
     only4 = _judging(Match(any_peer=True, any_port=True), Endpoint("a", "b", (IDLE4,), "c"))
     assert {chain.name for chain in only4.chains} == {*BASES, "in4_c"}
+
+
+@pytest.mark.parametrize("chosen", SETTINGS.values(), ids=SETTINGS)
+def test_the_maps_list_every_pod(chosen: Settings) -> None:
+    """Whoever is not listed is a stranger to the guard, so one that no rule judges is listed as well."""
+    maps = {each.name: dict(each.elements) for each in render(EVERYTHING, chosen).maps}
+    for prefix, family in product(("egress", "ingress", "host"), (4, 6)):
+        listed = {one for pod in EVERYTHING.endpoints for one in pod.addresses if ip_address(one).version == family}
+        ways = maps[f"{prefix}{family}"]
+        assert ways.keys() - {EVERYTHING_ELSE} == listed
+        assert (EVERYTHING_ELSE in ways) == bool(chosen.guard and chosen.guard.policy is not NewPodPolicy.ALLOW)
+    assert maps["ingress4"][IDLE4] == CONTINUE
 
 
 def test_a_class_without_local_pods_is_not_drawn() -> None:

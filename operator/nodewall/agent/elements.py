@@ -37,9 +37,9 @@ def plain(element: Any, types: Types) -> bytes:
 
 
 def leading(element: Any, types: Types) -> bytes:
-    """An element of a verdict map: a key and the chain it leads to."""
+    """An element of a verdict map: a key and the chain it leads to, if any."""
     written, where = element
-    if not where.keys() & {"jump", "goto"}:
+    if not where.keys() & {"jump", "goto", "continue"}:
         raise UnknownFormError("an end")
     return nested(_ELEMENT, _sought(written, types), verdict(_DATA, where))
 

@@ -13,7 +13,7 @@ from nodewall.model.errors import NodewallError
 
 _VALUE, _VERDICT = 1, 2
 _CODE, _CHAIN = 1, 2
-_ENDS = {"accept": 1, "drop": 0, "return": -5}
+_ENDS = {"accept": 1, "drop": 0, "return": -5, "continue": -1}
 _GOES = {"jump": -3, "goto": -4}
 _LONGEST_NAME = 255
 

@@ -205,9 +205,9 @@ def _stamp(draft: Draft, family: int) -> Iterator[table.Rule]:
 
 
 def _strangers(ruleset: NodeRuleSet, draft: Draft) -> Iterator[tuple[str, str]]:
-    """(dispatch map, chain for what is not in it): pods that no policy selects, the guard's, and the rest of the world.
+    """(dispatch map, chain for what is not in it): pods for the guard, and the rest of the world.
 
-    Behind the maps and not before them: whoever is judged has been found there, and is not looked for a second time.
+    Behind the maps and not before them: whoever is listed has been found there, and is not looked for a second time.
     """
     for hook, family in product(DISPATCHES, (4, 6)):
         for end, prefix in DISPATCHES[hook]:
@@ -220,20 +220,19 @@ def _strangers(ruleset: NodeRuleSet, draft: Draft) -> Iterator[tuple[str, str]]:
 
 
 def _unlisted(end: str, family: int, ruleset: NodeRuleSet, draft: Draft) -> Iterator[tuple[Statement, ...]]:
-    """On to the guard where ``end`` is a local pod's address that the rule set does not list."""
+    """On to the guard where ``end``, which the rule set does not list, is a local pod's address."""
     guard = draft.settings.guard
     if guard is None or guard.policy is NewPodPolicy.ALLOW:
         return
     networks = guard.networks if guard.networks or guard.links else ruleset.pod_cidrs
     address = Payload(IP[family], end)
-    unlisted = Is(address, SetRef(f"local{family}"), negated=True)
     verdict = Goto(_guard_chain(guard, draft))
     spans = network_spans(networks, family)
     if spans:
-        yield Is(address, draft.within(spans, family)), unlisted, verdict
+        yield Is(address, draft.within(spans, family)), verdict
     if guard.links:
         link = Is(Meta(LINK_OF[end]), _links("guardlinks", guard.links, draft))
-        yield link, *_of_consequence(end, family), unlisted, verdict
+        yield link, *_of_consequence(end, family), verdict
 
 
 def _guard_chain(guard: Guard, draft: Draft) -> str:

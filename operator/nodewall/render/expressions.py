@@ -332,7 +332,7 @@ class Goto:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """accept, drop or return."""
+    """accept, drop, return, or continue with the next rule."""
 
     name: str
 
@@ -343,7 +343,7 @@ class Verdict:
         return self.name
 
 
-ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
+ACCEPT, DROP, RETURN, CONTINUE = map(Verdict, ("accept", "drop", "return", "continue"))
 
 
 @dataclass(frozen=True, slots=True)

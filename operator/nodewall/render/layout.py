@@ -19,14 +19,14 @@ from nodewall.render import base, names
 from nodewall.render.classes import draw_class
 from nodewall.render.draft import Draft, Fragment, GroupKey
 from nodewall.render.drawn import Base, Drawn, Part, PartKey
-from nodewall.render.expressions import Jump
+from nodewall.render.expressions import CONTINUE, Jump
 from nodewall.render.folding import affordable
 from nodewall.render.groups import GroupSets
 from nodewall.render.members import address_set, port_set
 from nodewall.render.pods import FAMILIES, Pods, class_of
 from nodewall.render.reuse import spliced, updated
 from nodewall.render.settings import Settings
-from nodewall.render.table import ADDRESS_TYPE, EVERYTHING_ELSE, Element, Table, VerdictMap
+from nodewall.render.table import ADDRESS_TYPE, EVERYTHING_ELSE, Element, Table, VerdictMap, Way
 from nodewall.render.union import Change, united
 
 
@@ -152,17 +152,20 @@ class _Rendering:
     # --- the way to them ----------------------------------------------------------------------------------------------
 
     def _dispatch(self, entry: Entry, family: int, parts: Mapping[PartKey, Part], own: Base) -> tuple[str, VerdictMap]:
-        """(name, the map from local addresses to the chains of their classes, and from all others to the guard's)."""
+        """(name, the map from local addresses to the chains of their classes, and from all others to the guard's).
+
+        Pods that nothing judges are in it: they are no strangers.
+        """
         name = f"{entry.map}{family}"
         before = self._before.dispatches.get(name) or VerdictMap(name, (ADDRESS_TYPE[family],))
         pods, moved = self._followed[family]
         ways = {key[2] for key in self._others if key[:2] == (entry.chain, family)}
         concerned = {**moved, **(_owned_by(ways, pods, entry) if ways else {})}
-        elements: dict[str, tuple[Element, Jump] | None] = dict.fromkeys(concerned)
+        elements: dict[str, tuple[Element, Way] | None] = dict.fromkeys(concerned)
         for address, owner in concerned.items():
-            key = entry.chain, family, class_of(owner, entry.direction) if owner else ""
-            if key in parts:
-                elements[address] = address, Jump(_chain(key))
+            if owner:
+                key = entry.chain, family, class_of(owner, entry.direction)
+                elements[address] = address, Jump(_chain(key)) if key in parts else CONTINUE
         strangers = own.strangers.get(name)
         if strangers != (self._before.base and self._before.base.strangers.get(name)):
             elements[EVERYTHING_ELSE] = (EVERYTHING_ELSE, Jump(strangers)) if strangers else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from nodewall.render.expressions import Goto, Jump, Operand, Statement
+from nodewall.render.expressions import Goto, Jump, Operand, Statement, Verdict
 
 FAMILY = "inet"
 
@@ -10,6 +10,9 @@ ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 
 Element = Operand
 """A member of a set: an address, a span, or the parts of a concatenated key."""
+
+Way = Jump | Goto | Verdict
+"""Where a verdict map leads: to a chain, or on in the same one (CONTINUE)."""
 
 EVERYTHING_ELSE = "*"
 """The key of a map for whatever is none of its other keys (since Linux 5.13)."""
@@ -33,15 +36,15 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """Key -> the chain to go on in. A hash map, edited in place."""
+    """Key -> where to go on. A hash map, edited in place."""
 
     name: str
     types: tuple[str, ...]
-    elements: tuple[tuple[Element, Jump | Goto], ...] = ()
+    elements: tuple[tuple[Element, Way], ...] = ()
 
 
 Holder = Set | VerdictMap
-Held = Element | tuple[Element, Jump | Goto]
+Held = Element | tuple[Element, Way]
 """What a holder holds."""
 
 
