@@ -76,6 +76,12 @@ def size(rule_set: Object) -> int:
     return len(json.dumps(rule_set["spec"], separators=(",", ":")))
 
 
+def held(cluster: LocalCluster) -> str | None:
+    """What the first node's object says of why it is older than its policies."""
+    why: str | None = rule_sets(cluster)["node-1"]["metadata"]["annotations"].get("nodewall.io/held")
+    return why
+
+
 def about(cluster: LocalCluster, kind: str, name: str, reason: str) -> list[Object]:
     """The Events of this reason at one object."""
     found = cluster.api.list("v1", "Event")
@@ -106,7 +112,10 @@ def test_a_rule_set_at_the_limit_is_in_force_and_one_beyond_it_changes_nothing(
 
     shop.apply(with_blocks("more", blocks("12.0.0.0/8", 5_000), {"namespaceSelector": {}}))
     (event,) = until("told at the node", lambda: about(local_cluster, "Node", "node-1", "RuleSetTooLarge"), within=30)
-    assert f"{LIMIT} is the limit: the last one stays" in event["message"]
+    assert f"{LIMIT} is the limit: the last one stays; most of it is NetworkPolicy x/large (" in event["message"]
+    until("it says so itself", lambda: held(local_cluster) == "RuleSetTooLarge", within=10)
+    printed = local_cluster.kubectl("get", "noderuleset", "node-1").splitlines()
+    assert dict(zip(*map(str.split, printed), strict=True))["HELD"] == "RuleSetTooLarge"
     (event,) = until(
         "and at the policy", lambda: about(local_cluster, "NetworkPolicy", "more", "PolicyDegraded"), within=20
     )
@@ -130,6 +139,8 @@ def test_a_rule_set_at_the_limit_is_in_force_and_one_beyond_it_changes_nothing(
     await_table(local_cluster.prober, to_server(shop), within=30)
     until("told", lambda: about(local_cluster, "NetworkPolicy", "more", "PolicyRecovered"), within=20)
     assert "nodewall_controller_oversized_rule_sets 0.0" in leader(engine).http(9810, "/metrics")[1]
+    until("it says no more", lambda: held(local_cluster) is None, within=10)
+    assert "RuleSetTooLarge" not in local_cluster.kubectl("get", "noderuleset", "node-1")
 
 
 def test_what_somebody_else_writes_beyond_all_limits(

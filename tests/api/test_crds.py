@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from nodewall.api.crds import DEFINITIONS, EXCEPTS_CHECKED, definition, files
+from nodewall.api.ruleset import HELD
 from nodewall.api.tierwire import PEERS, RULES
 
 FOLDER = Path(__file__).parents[2] / "crds"
@@ -119,9 +120,13 @@ def test_lists_with_checks_have_limits() -> None:
     assert EXCEPTS_CHECKED == 5
 
 
-METADATA = (".metadata.creationTimestamp", ".metadata.generation")
+METADATA = (
+    ".metadata.creationTimestamp",
+    ".metadata.generation",
+    ".metadata.annotations." + HELD.replace(".", r"\."),
+)
 COLUMNS = {
-    "NodeRuleSet": ["Pods", "Policies", "Rules", "Addresses", "Applied", "Generation", "Seen", "Age"],
+    "NodeRuleSet": ["Pods", "Policies", "Rules", "Addresses", "Applied", "Held", "Generation", "Seen", "Age"],
     "PeerGroup": ["Group", "Parts", "Revision", "Age"],
     "ExtendedNetworkPolicy": ["Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],
     "ClusterExtendedNetworkPolicy": ["Tier", "Priority", "Mode", "Pods", "Accepted", "Programmed", "Age"],

@@ -24,6 +24,9 @@ class Api:
         self.generation += 1
         return Published("uid", wanted.digest, node.uid, generation=self.generation)
 
+    async def hold(self, name: str, uid: str, why: str) -> None:
+        raise AssertionError((name, uid, why))
+
     async def remove(self, name: str, uid: str) -> None:
         raise AssertionError((name, uid))
 

@@ -90,6 +90,9 @@ class Api:
         self.owners[node.name] = node.uid
         return Published("uid", wanted.digest, node.uid)
 
+    async def hold(self, name: str, uid: str, why: str) -> None:
+        raise AssertionError(name)
+
     async def remove(self, name: str, uid: str) -> None:
         self.written.append((name, "removed"))
 

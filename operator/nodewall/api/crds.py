@@ -251,6 +251,12 @@ _RULE_SET = (
     Column("Rules", ".status.rules", "integer", "Rules of these policies."),
     Column("Addresses", ".status.addresses", "integer", "Addresses in all address groups."),
     Column("Applied", _condition("Applied"), "string", "Whether the node enforces the generation that it has seen."),
+    Column(
+        "Held",
+        r".metadata.annotations.nodewall\.io/held",
+        "string",
+        "Why this is an older rule set than the policies ask for; empty while it is not.",
+    ),
     Column("Generation", ".metadata.generation", "integer", "The newest spec."),
     Column("Seen", ".status.observedGeneration", "integer", "What Applied is about; behind when the agent is."),
     Column("Degraded", _condition("Degraded"), "string", "Whether something may bypass it.", wide=True),

@@ -114,6 +114,10 @@ CHANGED_AT = "nodewall.io/changed-at"
 of the content, so it makes no object another one."""
 
 
+HELD = "nodewall.io/held"
+"""Annotation of the object: why it is older than what its policies ask for; no such annotation while it is not."""
+
+
 def document(ruleset: NodeRuleSet) -> dict[str, Any]:
     """The object as a user would apply it."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ruleset.node}, "spec": encode(ruleset)}

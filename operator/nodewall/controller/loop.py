@@ -13,7 +13,7 @@ from typing import Protocol
 from nodewall.compile.changes import Change, Input, Reason
 from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
-from nodewall.controller.publish import OversizedError, Publisher, Result, Step
+from nodewall.controller.publish import Held, OversizedError, Publisher, Result, Step
 from nodewall.controller.quarantine import Compiler, HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff, heard, in_turns, soonest
@@ -233,8 +233,8 @@ class Loop:
         try:
             rule_set = None if node is None else await self._compile(name)
         except HeldError as error:
-            self._settle(name)
             self._watcher.held(error)
+            writes.create_task(self._keep(name, Held.NOT_COMPILED, since))
             return
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
@@ -261,8 +261,8 @@ class Loop:
         try:
             result = await publishing
         except OversizedError as error:
-            self._settle(name)
             self._watcher.oversized(error)
+            await self._keep(name, Held.TOO_LARGE, since)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(name, error, since)
             if isinstance(error, InvalidError):
@@ -271,6 +271,15 @@ class Loop:
             self._compared(name, written=result.step in {Step.WRITE, Step.REMOVE})
             self._settle(name)
             self._watcher.published(name, result, self._clock.monotonic() - since)
+
+    async def _keep(self, name: str, why: Held, since: float) -> None:
+        """The node keeps the rule set that it has, and its object says so."""
+        try:
+            await self._publisher.hold(name, why)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(name, error, since)
+        else:
+            self._settle(name)
 
     async def _ask_again(self, name: str) -> None:
         """After a while; what changes until then is written at once. One at a time: each may be refused anew."""

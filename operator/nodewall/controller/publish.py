@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from nodewall.api.bulk import MOST_BYTES
+from nodewall.controller.filling import filling
 from nodewall.controller.groups import Groups
 from nodewall.kube.clock import Breath, Clock, in_turns
 from nodewall.model.cluster import Node
@@ -45,7 +46,8 @@ class Published:
     ``owner`` is the uid of the Node that it names as its owner. ``applied`` is the digest that the node's agent
     reports, ``conditions`` what else it says. ``generation`` grows with each change of the spec; 0 where it is unknown.
     ``groups`` are the shared groups that it names, as of ``revision`` at least;
-    ``applied_groups`` is the revision that the agent reports.
+    ``applied_groups`` is the revision that the agent reports. ``held`` is why it is older than what its policies ask
+    for, as it says itself; "" while it does not.
     """
 
     uid: str
@@ -57,6 +59,7 @@ class Published:
     revision: int = 0
     groups: frozenset[SharedGroup] = frozenset()
     applied_groups: int = 0
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +104,30 @@ class RuleSetApi(Protocol):
         """
         ...
 
+    async def hold(self, name: str, uid: str, why: str) -> None:
+        """Let this very object say why it is older than what its policies ask for; "": that it is not."""
+        ...
+
     async def remove(self, name: str, uid: str) -> None:
         """Delete this very object; one that is gone is fine."""
         ...
 
 
+class Held(StrEnum):
+    """Why a node keeps an older rule set."""
+
+    TOO_LARGE = "RuleSetTooLarge"
+    NOT_COMPILED = "RuleSetHeld"
+
+
 class OversizedError(NodewallError):
     """The rule set is larger than an object may be; the last good one stays."""
 
-    def __init__(self, node: str, size: int) -> None:
+    def __init__(self, node: str, size: int, full_of: str = "") -> None:
         self.node, self.size = node, size
         super().__init__(
             f"the rule set of node {node} has {size} bytes, and {SIZE_LIMIT} is the limit: the last one stays"
+            f"{'; most of it is ' if full_of else ''}{full_of}"
         )
 
 
@@ -180,7 +195,7 @@ class Publisher:
         there = self._published.get(node.name)  # as it is after the pauses
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
-            raise OversizedError(node.name, len(wanted.spec))
+            raise OversizedError(node.name, len(wanted.spec), filling(rule_set))
         if not self._leads():
             self._wanted.pop(node.name, None)
             return Result(Step.STAND_BY, wanted.digest)
@@ -190,8 +205,23 @@ class Publisher:
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted, age)
-            self._note(node.name, replace(written, revision=rule_set.revision, groups=_named(rule_set)))
+            held = there.held if there is not None else ""
+            self._note(node.name, replace(written, revision=rule_set.revision, groups=_named(rule_set), held=held))
+        await self.hold(node.name, "")
         return Result(step, wanted.digest)
+
+    async def hold(self, node: str, why: str) -> None:
+        """The node keeps what it has, for a reason (``Held``) that its object is to say; "": it does not any more.
+
+        :raises ApiError: see ``RuleSetApi``.
+        """
+        there = self._published.get(node)
+        if there is None or there.held == why or not self._leads():
+            return
+        await self._api.hold(node, there.uid, why)
+        latest = self._published.get(node)
+        if latest is not None and latest.uid == there.uid:
+            self._published[node] = replace(latest, held=why)
 
     async def _encode(self, rule_set: NodeRuleSet) -> Encoded:
         """One at a time, or the pauses of one would be the work of many others."""

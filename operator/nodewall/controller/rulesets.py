@@ -22,6 +22,9 @@ from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 UNPROCESSABLE = 422
 
+HOLDING_MANAGER = "nodewall-controller-holding"
+"""Of one annotation and nothing else, which server-side apply takes away when it is not applied any more."""
+
 
 def encoding(rule_set: NodeRuleSet) -> Generator[None, None, Encoded]:
     """As it is written; in small steps."""
@@ -38,6 +41,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     uid: str = ""
     generation: int = 0
     owner_references: list[_Owner] = []
+    annotations: dict[str, str] = {}
 
 
 class _Condition(msgspec.Struct):
@@ -83,6 +87,7 @@ class Reader:
             content.revision,
             content.groups,
             found.status.applied_groups or 0,
+            meta.annotations.get(ruleset.HELD, ""),
         )
 
     def _content(self, meta: _Meta, spec: msgspec.Raw) -> "_Content":
@@ -133,6 +138,12 @@ class ApiRuleSets:
         }
         meta = await _put(self._writer, Target(NODE_RULE_SETS, node.name), body)
         return Published(meta.uid, wanted.digest, node.uid, generation=meta.generation)
+
+    async def hold(self, name: str, uid: str, why: str) -> None:
+        """See ``RuleSetApi``."""
+        metadata = {"name": name, "uid": uid, "annotations": {ruleset.HELD: why} if why else {}}
+        body = {"apiVersion": ruleset.API_VERSION, "kind": ruleset.KIND, "metadata": metadata}
+        await self._writer.apply(Target(NODE_RULE_SETS, name), body, HOLDING_MANAGER)
 
     async def remove(self, name: str, uid: str) -> None:
         """See ``RuleSetApi``."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from nodewall.controller.publish import Held
 from nodewall.model.errors import Problem
 from nodewall.model.policy import Kind, PolicyRef
 
@@ -38,11 +39,11 @@ class Reason(StrEnum):
     PROGRAMMED = "Programmed"
     PENDING = "Pending"
     NOTHING_SELECTED = "NothingSelected"
-    TOO_LARGE = "RuleSetTooLarge"
+    TOO_LARGE = Held.TOO_LARGE.value
     UNIQUE = "Unique"
     CONFLICT = "EqualPriority"
     COMPILER_ERROR = "CompilerError"
-    HELD = "RuleSetHeld"
+    HELD = Held.NOT_COMPILED.value
 
 
 @dataclass(frozen=True, slots=True)
