@@ -311,6 +311,9 @@ class Writer:
     async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
         return await self.apply(target, body, manager)
 
+    async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        return await self.apply(target, body, manager)
+
     async def delete(self, target: Target, uid: str = "") -> None:
         self.begun += 1
         await asyncio.sleep(self.seconds)
@@ -325,7 +328,12 @@ TARGET = Target(NODE_RULE_SETS, "n1")
     [(float("inf"), 0.0, 1, 1), (5.0, 0.0, 1, 1), (0.0, 0.0, 0, 0), (NEVER, 0.0, 0, 0), (0.05, 5.0, 1, 0)],
 )
 async def test_a_write_needs_time_on_the_lease(remaining: float, seconds: float, begun: int, done: int) -> None:
-    asked: dict[str, tuple[Any, ...]] = {"apply": ({}, "m"), "overwrite": ({}, "m"), "delete": ()}
+    asked: dict[str, tuple[Any, ...]] = {
+        "apply": ({}, "m"),
+        "overwrite": ({}, "m"),
+        "merge_patch": ({}, "m"),
+        "delete": (),
+    }
     for verb, content in asked.items():
         writer = Writer(seconds)
         fenced = Fenced(writer, lambda: remaining)

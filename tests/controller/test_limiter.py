@@ -108,6 +108,9 @@ class Server:
     async def overwrite(self, target: Target, body: Mapping[str, Any], manager: str) -> ObjectMeta:
         return await self.apply(target, body, manager)
 
+    async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        return await self.apply(target, body, manager)
+
     async def delete(self, target: Target, uid: str = "") -> None:
         self.asked += 1
         self.busy += 1
@@ -124,6 +127,7 @@ TARGET = Target(NODE_RULE_SETS, "n1")
 ASK: dict[str, Callable[[Limited], asyncio.Task[object]]] = {
     "apply": lambda writer: asyncio.create_task(writer.apply(TARGET, {}, "test")),
     "overwrite": lambda writer: asyncio.create_task(writer.overwrite(TARGET, {}, "test")),
+    "merge_patch": lambda writer: asyncio.create_task(writer.merge_patch(TARGET, {}, "test")),
     "delete": lambda writer: asyncio.create_task(writer.delete(TARGET)),
 }
 

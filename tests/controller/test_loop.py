@@ -90,8 +90,8 @@ class Api:
         self.owners[node.name] = node.uid
         return Published("uid", wanted.digest, node.uid)
 
-    async def hold(self, name: str, uid: str, why: str) -> None:
-        raise AssertionError(name)
+    async def hold(self, name: str, why: str) -> None:
+        raise AssertionError((name, why))
 
     async def remove(self, name: str, uid: str) -> None:
         self.written.append((name, "removed"))
@@ -275,7 +275,7 @@ async def test_an_edit_while_we_write_is_put_right_by_what_we_write() -> None:
         here.api.gate.clear()
         here.change("good", "n1", reason=Reason.NEW_POD)
         await until("under way", lambda: here.api.busy)
-        here.loop.saw("n1", as_published=here.publisher.saw("n1", Published("uid", "foreign", "u1")))
+        here.loop.saw("n1", here.publisher.saw("n1", Published("uid", "foreign", "u1")))
         here.api.gate.set()
         await until("settled", lambda: here.publisher.published["n1"].content == "good")
         assert here.watcher.repaired == []

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from nodewall.api.ruleset import HELD
 from nodewall.compile.stepwise import at_once
 from nodewall.controller import rulesets
 from nodewall.kube.resource import (
@@ -37,7 +36,6 @@ from tests.controller.running import (
 )
 from tests.kube.fake_api import KINDS, FakeApi, Object, Refuse
 
-N1 = "/apis/nodewall.io/v1alpha1/noderulesets/n1"
 INPUTS = [each for each in KINDS if each.plural not in {"events", "leases"}]
 
 
@@ -261,62 +259,6 @@ def much() -> Object:
     policy = isolating("much", app="web")
     policy["spec"]["ingress"] = [{"from": blocks}]
     return policy
-
-
-def held(api: FakeApi, name: str) -> str | None:
-    """What `kubectl get noderulesets` says of the node beside the agent's words."""
-    why: str | None = rule_sets(api)[name]["metadata"]["annotations"].get(HELD)
-    return why
-
-
-async def test_an_object_says_that_it_is_held_and_why_until_it_is_not(api_with_much: FakeApi) -> None:
-    api = api_with_much
-    await until("it says so", lambda: held(api, "n1") == "RuleSetTooLarge")
-    assert held(api, "n2") is None
-    api.remove(NETWORK_POLICIES, "much", "shop")
-    await until("no more", lambda: held(api, "n1") is None)
-    assert is_isolated(api, "n1", "web")
-
-
-async def test_what_is_held_for_the_same_reason_is_not_told_again(
-    api_with_much: FakeApi, caplog: pytest.LogCaptureFixture
-) -> None:
-    api = api_with_much
-    await until("it says so", lambda: held(api, "n1") == "RuleSetTooLarge")
-    before = writes(api).count(N1)
-    for number in range(3):
-        caplog.clear()
-        api.put(PODS, pod("more", f"10.0.0.{number + 2}"))
-        await until("it was tried", lambda: "is the limit" in caplog.text)
-    assert writes(api).count(N1) == before
-
-
-async def test_who_begins_takes_back_what_does_not_hold_any_more() -> None:
-    async with FakeApi() as api:
-        furnish(api)
-        async with listed(api):
-            api.put(NETWORK_POLICIES, much())
-            await until("it says so", lambda: held(api, "n1") == "RuleSetTooLarge")
-        found = rule_sets(api)["n1"]["spec"]
-        api.remove(NETWORK_POLICIES, "much", "shop")
-        async with running(api):
-            await until("taken back", lambda: held(api, "n1") is None)
-        assert rule_sets(api)["n1"]["spec"] == found
-
-
-async def test_that_it_is_held_is_said_again_when_that_fails(api_with_much: FakeApi) -> None:
-    api = api_with_much
-    await until("it says so", lambda: held(api, "n1") == "RuleSetTooLarge")
-    api.fail("patch", Refuse(500), times=3, resource=NODE_RULE_SETS)
-    api.remove(NETWORK_POLICIES, "much", "shop")
-    await until("no more", lambda: held(api, "n1") is None)
-
-
-async def test_what_fills_it_is_told(api_with_much: FakeApi) -> None:
-    api = api_with_much
-    await until("told", lambda: ("RuleSetTooLarge", "n1") in events(api))
-    (told,) = [each["message"] for each in api.objects(EVENTS).values() if each["reason"] == "RuleSetTooLarge"]
-    assert "is the limit: the last one stays; most of it is NetworkPolicy shop/much (100 %)" in told
 
 
 async def test_etcd_says_too_large_once() -> None:

@@ -266,8 +266,8 @@ class Writes:
         self.written[node.name] = wanted
         return Published("uid", wanted.digest)
 
-    async def hold(self, name: str, uid: str, why: str) -> None:
-        raise AssertionError((name, uid, why))
+    async def hold(self, name: str, why: str) -> None:
+        raise AssertionError((name, why))
 
     async def remove(self, name: str, uid: str) -> None:
         raise AssertionError((name, uid))

@@ -173,8 +173,6 @@ class FakeApi:
         self.version = 100
         self._compacted = 0
         self._log: list[Entry] = []
-        self._annotated: dict[tuple[str, Resource, str], set[str]] = {}
-        """By who applied them to which object (uid): names of annotations."""
         self._snapshots: dict[tuple[int, Resource], list[Object]] = {}
         self._planned: list[Planned] = []
         self._streams: set[Stream] = set()
@@ -434,21 +432,9 @@ class FakeApi:
             kept = copy.deepcopy(old) if old else {}
             if applied and "spec" in only:
                 kept.pop("spec", None)  # specs of ours are atomic
-            if applied:
-                self._let_go(request.query["fieldManager"], place.resource, kept, only)
             body = _merged(kept, only)
         body.setdefault("metadata", {}).update({"name": key[1]} | ({"namespace": key[0]} if key[0] else {}))
         return _json(self.put(place.resource, body), 200 if old else 201)
-
-    def _let_go(self, manager: str, resource: Resource, kept: Object, applied: Object) -> None:
-        """Server-side apply takes away what its manager has applied before and does not any more: of annotations."""
-        metadata = kept.get("metadata", {})
-        owned = self._annotated.setdefault((manager, resource, metadata.get("uid", "")), set())
-        now = set(applied.get("metadata", {}).get("annotations", ()))
-        for name in owned - now:
-            metadata.get("annotations", {}).pop(name, None)
-        owned.clear()
-        owned |= now
 
     def _patch(self, place: Place, operations: list[Object]) -> web.Response:
         """A JSON patch that only adds, which is all that is asked for."""

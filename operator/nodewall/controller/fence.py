@@ -24,6 +24,10 @@ class Writer(Protocol):
         """See ``Session``."""
         ...
 
+    async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        """See ``Session``."""
+        ...
+
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Session``."""
         ...
@@ -48,6 +52,11 @@ class Fenced:
         """See ``Writer``. Raises FencedError too."""
         async with self._held(Call("patch", str(target))):
             return await self._writer.overwrite(target, body, manager)
+
+    async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        """See ``Writer``. Raises FencedError too."""
+        async with self._held(Call("patch", str(target))):
+            return await self._writer.merge_patch(target, body, manager)
 
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Writer``. Raises FencedError too."""

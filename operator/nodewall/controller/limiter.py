@@ -72,6 +72,11 @@ class Limited:
         async with self._hand():
             return await self._writer.overwrite(target, body, manager)
 
+    async def merge_patch(self, target: Target, body: object, manager: str) -> ObjectMeta:
+        """See ``Writer``."""
+        async with self._hand():
+            return await self._writer.merge_patch(target, body, manager)
+
     async def delete(self, target: Target, uid: str = "") -> None:
         """See ``Writer``."""
         async with self._hand():

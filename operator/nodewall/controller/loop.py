@@ -13,7 +13,7 @@ from typing import Protocol
 from nodewall.compile.changes import Change, Input, Reason
 from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
-from nodewall.controller.publish import Held, OversizedError, Publisher, Result, Step
+from nodewall.controller.publish import Held, OversizedError, Publisher, Result, Sight, Step
 from nodewall.controller.quarantine import Compiler, HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.kube.clock import Breath, Clock, backoff, heard, in_turns, soonest
@@ -123,11 +123,11 @@ class Loop:
         self._changes.extend(changes)
         self._wake.set()
 
-    def saw(self, node: str, *, as_published: bool) -> None:
+    def saw(self, node: str, sight: Sight) -> None:
         """The node's object changed or went. What no write of ours explains is somebody else's doing, and is undone."""
-        if as_published or not self._open:
+        if sight is Sight.AS_PUBLISHED or not self._open:
             return
-        if node not in self._schedule and node in self._nodes:
+        if sight is Sight.FOREIGN and node not in self._schedule and node in self._nodes:
             self._watcher.repairing(node)
         self._mark(node, urgent=True)
         self._wake.set()
@@ -234,7 +234,7 @@ class Loop:
             rule_set = None if node is None else await self._compile(name)
         except HeldError as error:
             self._watcher.held(error)
-            writes.create_task(self._keep(name, Held.NOT_COMPILED, since))
+            writes.create_task(self._say(name, Held.NOT_COMPILED, since))
             return
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
@@ -262,24 +262,27 @@ class Loop:
             result = await publishing
         except OversizedError as error:
             self._watcher.oversized(error)
-            await self._keep(name, Held.TOO_LARGE, since)
+            await self._say(name, Held.TOO_LARGE, since)
         except Exception as error:  # noqa: BLE001 - as above
-            self._fail(name, error, since)
-            if isinstance(error, InvalidError):
-                await self._ask_again(name)
+            await self._fall_behind(name, error, since)
         else:
-            self._compared(name, written=result.step in {Step.WRITE, Step.REMOVE})
-            self._settle(name)
             self._watcher.published(name, result, self._clock.monotonic() - since)
+            await self._say(name, "", since, written=result.step in {Step.WRITE, Step.REMOVE})
 
-    async def _keep(self, name: str, why: Held, since: float) -> None:
-        """The node keeps the rule set that it has, and its object says so."""
+    async def _say(self, name: str, why: str, since: float, *, written: bool = False) -> None:
+        """On its object, why the node keeps an older rule set than its policies ask for, or that it does not."""
         try:
-            await self._publisher.hold(name, why)
+            told = await self._publisher.hold(name, why)
         except Exception as error:  # noqa: BLE001 - as above
-            self._fail(name, error, since)
+            await self._fall_behind(name, error, since)
         else:
+            self._compared(name, written=written or told)
             self._settle(name)
+
+    async def _fall_behind(self, name: str, error: Exception, since: float) -> None:
+        self._fail(name, error, since)
+        if isinstance(error, InvalidError):
+            await self._ask_again(name)
 
     async def _ask_again(self, name: str) -> None:
         """After a while; what changes until then is written at once. One at a time: each may be refused anew."""

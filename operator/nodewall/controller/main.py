@@ -289,7 +289,7 @@ class Controller:
 
     def rule_set(self, node: str, published: Published | None) -> None:
         """See ``mirror.Listener``."""
-        self._loop.saw(node, as_published=self._publisher.saw(node, published))
+        self._loop.saw(node, self._publisher.saw(node, published))
         self._loop.progress.applied(node, published.applied if published else "")
         self._nodes.saw(node, published)
         self._reporting.touch_all()

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from nodewall.api.bulk import MOST_BYTES
 from nodewall.controller.filling import filling
@@ -20,6 +20,8 @@ from nodewall.model.errors import NodewallError
 from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MANAGER = "nodewall-controller"
 SIZE_LIMIT = MOST_BYTES
@@ -104,8 +106,10 @@ class RuleSetApi(Protocol):
         """
         ...
 
-    async def hold(self, name: str, uid: str, why: str) -> None:
-        """Let this very object say why it is older than what its policies ask for; "": that it is not."""
+    async def hold(self, name: str, why: str) -> None:
+        """Let an object say why it is older than what its policies ask for; "": that it is not. One that is gone is
+        fine.
+        """
         ...
 
     async def remove(self, name: str, uid: str) -> None:
@@ -118,6 +122,14 @@ class Held(StrEnum):
 
     TOO_LARGE = "RuleSetTooLarge"
     NOT_COMPILED = "RuleSetHeld"
+
+
+class Sight(StrEnum):
+    """What an event says of a node's object."""
+
+    AS_PUBLISHED = "as published"
+    FOREIGN = "somebody else made it what it is, or removed it"
+    MISLEADING = "it does not say of why it is held what it ought to"
 
 
 class OversizedError(NodewallError):
@@ -157,6 +169,7 @@ class Publisher:
         self.groups = groups
         self._published: dict[str, Published] = {}
         self._wanted: dict[str, tuple[str, str]] = {}
+        self._holding: dict[str, str] = {}  # what each object ought to say of that
         # What was written and has not come from the watch yet. After that, an older one is no late news: a restored
         # backup looks like it.
         self._awaited: dict[str, Published] = {}
@@ -166,24 +179,25 @@ class Publisher:
         """By node."""
         return self._published
 
-    def saw(self, name: str, published: Published | None) -> bool:
-        """The API has this object now, or none. False when it is not what was published last.
+    def saw(self, name: str, published: Published | None) -> Sight:
+        """The API has this object now, or none.
 
         A report of an agent may come from the watch when our next write has been answered already. What it reports on
         is older than that write, and says nothing about it.
         """
         if _is_older(published, self._awaited.get(name)):
-            return True
+            return Sight.AS_PUBLISHED
         self._awaited.pop(name, None)
         if published is None:
             self._published.pop(name, None)
         else:
             self._published[name] = published
         if not self._leads():
-            return True
-        if published is None:
-            return name not in self._wanted
-        return self._wanted.get(name) == (published.content, published.owner)
+            return Sight.AS_PUBLISHED
+        if self._wanted.get(name) != (published and (published.content, published.owner)):
+            return Sight.FOREIGN
+        misleads = published is not None and published.held != self._holding.get(name, published.held)
+        return Sight.MISLEADING if misleads else Sight.AS_PUBLISHED
 
     async def publish(self, node: Node, rule_set: NodeRuleSet, age: float = 0.0) -> Result:
         """Make the node's object this rule set; the first change that asked for it is ``age`` seconds old.
@@ -195,7 +209,7 @@ class Publisher:
         there = self._published.get(node.name)  # as it is after the pauses
         step = next_step(node, wanted, there)
         if step is Step.REFUSE:
-            raise OversizedError(node.name, len(wanted.spec), filling(rule_set))
+            raise OversizedError(node.name, len(wanted.spec), await self._in_turns(filling(rule_set)))
         if not self._leads():
             self._wanted.pop(node.name, None)
             return Result(Step.STAND_BY, wanted.digest)
@@ -205,28 +219,36 @@ class Publisher:
         self._wanted[node.name] = (wanted.digest, node.uid)
         if step is Step.WRITE:
             written = await self._api.write(node, wanted, age)
-            held = there.held if there is not None else ""
-            self._note(node.name, replace(written, revision=rule_set.revision, groups=_named(rule_set), held=held))
-        await self.hold(node.name, "")
+            self._note(node.name, replace(written, revision=rule_set.revision, groups=_named(rule_set)))
         return Result(step, wanted.digest)
 
-    async def hold(self, node: str, why: str) -> None:
-        """The node keeps what it has, for a reason (``Held``) that its object is to say; "": it does not any more.
+    async def hold(self, node: str, why: str) -> bool:
+        """The node keeps what it has, for a reason (``Held``) that its object is to say; "": it does not.
+
+        Returns whether that was written. Nothing is where the mirror says so already, which may be late: see ``saw``.
 
         :raises ApiError: see ``RuleSetApi``.
         """
         there = self._published.get(node)
-        if there is None or there.held == why or not self._leads():
-            return
-        await self._api.hold(node, there.uid, why)
+        if there is None or not self._leads():
+            return False
+        self._holding[node] = why
+        self._wanted.setdefault(node, (there.content, there.owner))  # who keeps it from the start never publishes it
+        if there.held == why:
+            return False
+        await self._api.hold(node, why)
         latest = self._published.get(node)
         if latest is not None and latest.uid == there.uid:
             self._published[node] = replace(latest, held=why)
+        return True
 
     async def _encode(self, rule_set: NodeRuleSet) -> Encoded:
         """One at a time, or the pauses of one would be the work of many others."""
         async with self._encodes:
-            return await in_turns(self._encoding(rule_set), Breath(self._clock, ENCODING_BUDGET))
+            return await self._in_turns(self._encoding(rule_set))
+
+    async def _in_turns(self, steps: Generator[None, None, T]) -> T:
+        return await in_turns(steps, Breath(self._clock, ENCODING_BUDGET))
 
     def _as_written(self, rule_set: NodeRuleSet, there: Published | None) -> NodeRuleSet:
         """With the revision that the object states: a newer one alone is no reason to write it."""
@@ -236,6 +258,8 @@ class Publisher:
     def _note(self, name: str, written: Published) -> None:
         """The watch may have been faster than the answer, and brought what came after it as well."""
         seen = self._published.get(name)
+        if seen is not None and seen.uid == written.uid:
+            written = replace(written, held=seen.held)  # which a write leaves as it is
         if seen is None or seen.uid != written.uid or _is_older(seen, written):
             self._awaited[name] = written
         if not _is_older(written, seen):
@@ -244,6 +268,7 @@ class Publisher:
     async def remove(self, name: str) -> Result:
         """There is no such node any more: neither may there be its object. :raises ApiError: see ``RuleSetApi``."""
         self._wanted.pop(name, None)
+        self._holding.pop(name, None)
         there = self._published.get(name)
         if not self._leads():
             return Result(Step.STAND_BY)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -21,9 +22,6 @@ from nodewall.model.cluster import Node
 from nodewall.model.ruleset import NodeRuleSet, SharedGroup
 
 UNPROCESSABLE = 422
-
-HOLDING_MANAGER = "nodewall-controller-holding"
-"""Of one annotation and nothing else, which server-side apply takes away when it is not applied any more."""
 
 
 def encoding(rule_set: NodeRuleSet) -> Generator[None, None, Encoded]:
@@ -139,11 +137,11 @@ class ApiRuleSets:
         meta = await _put(self._writer, Target(NODE_RULE_SETS, node.name), body)
         return Published(meta.uid, wanted.digest, node.uid, generation=meta.generation)
 
-    async def hold(self, name: str, uid: str, why: str) -> None:
-        """See ``RuleSetApi``."""
-        metadata = {"name": name, "uid": uid, "annotations": {ruleset.HELD: why} if why else {}}
-        body = {"apiVersion": ruleset.API_VERSION, "kind": ruleset.KIND, "metadata": metadata}
-        await self._writer.apply(Target(NODE_RULE_SETS, name), body, HOLDING_MANAGER)
+    async def hold(self, name: str, why: str) -> None:
+        """See ``RuleSetApi``. A merge patch takes away what anybody wrote there; server-side apply would not."""
+        body = {"metadata": {"annotations": {ruleset.HELD: why or None}}}
+        with suppress(NotFoundError):
+            await self._writer.merge_patch(Target(NODE_RULE_SETS, name), body, MANAGER)
 
     async def remove(self, name: str, uid: str) -> None:
         """See ``RuleSetApi``."""

@@ -11,7 +11,8 @@ def alike_ends(old: Sequence[T], new: Sequence[T], differ: Callable[[Any, Any], 
     """(how many are alike from the beginning on, how many of the rest are from the end on); ``differ`` tells of two."""
     shorter = min(len(old), len(new))
     head = _alike(old, new, differ, shorter)
-    return head, _alike(reversed(old), reversed(new), differ, shorter - head)
+    rest = shorter - head
+    return head, _alike(reversed(old), reversed(new), differ, rest) if rest else 0
 
 
 def _alike(these: Iterable[T], those: Iterable[T], differ: Callable[[Any, Any], bool], most: int) -> int:
