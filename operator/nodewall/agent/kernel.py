@@ -78,7 +78,7 @@ _MEANINGS = {
     "Message too long": "the change is too big for one batch here (a user namespace limits it)",
     "Cannot allocate memory": "the kernel has no memory for it",
     "No buffer space available": "the kernel has no buffer space for it",
-    "Invalid argument": "the kernel does not know something that the table needs; Linux 5.13 or later does",
+    "Invalid argument": "Linux before 5.13 does not know something that the table needs",
     "Operation not supported": "the kernel lacks a feature that the table needs (nf_tables modules)",
     "Protocol error": "the kernel lacks a feature that the table needs (nf_tables modules)",
     "Too many links": "the chains are nested too deeply",
