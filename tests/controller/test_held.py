@@ -38,7 +38,7 @@ from tests.controller.running import (
     writes,
 )
 from tests.controller.test_late_news import NODE, rule_set
-from tests.controller.test_loop import Ahead, Api, Compiler, Unused, Watcher, encoding
+from tests.controller.test_loop import Ahead, Api, Compiler, Unused, Watcher, encoding, stage
 from tests.controller.test_publishing import much
 from tests.kube.fake_api import FakeApi, Refuse
 from tests.kube.mirroring import QuickClock
@@ -151,6 +151,17 @@ async def test_very_many_are_told_at_the_pace_of_what_is_not_urgent() -> None:
     task.cancel()
     assert set(api.told) == {(name, "") for name in names}
     assert clock.monotonic() - began >= (len(names) - HANDS) / BULK_RATE
+
+
+async def test_of_a_node_that_is_gone_nothing_is_told() -> None:
+    """Its object is removed, and the watch has not said so yet."""
+    async with stage("n1") as here:
+        here.publisher.saw("n1", Published("uid", "", "u1", held="RuleSetTooLarge"))
+        here.loop.feed([Change(Input.NODE, "n1", None)])
+        await until("removed", lambda: here.api.written == [("n1", "removed")])
+        for _ in range(50):  # what comes of it comes at once
+            await asyncio.sleep(0)
+        assert here.watcher.failed_nodes == []
 
 
 class Told(Api):

@@ -272,7 +272,7 @@ class Loop:
     async def _say(self, name: str, why: str, since: float, *, written: bool = False) -> None:
         """On its object, why the node keeps an older rule set than its policies ask for, or that it does not."""
         try:
-            told = await self._publisher.hold(name, why)
+            told = name in self._nodes and await self._publisher.hold(name, why)
         except Exception as error:  # noqa: BLE001 - as above
             await self._fall_behind(name, error, since)
         else:
