@@ -7,7 +7,7 @@ one object stands for much work, the clock goes by the functions that are called
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 from itertools import pairwise
@@ -15,12 +15,13 @@ from typing import Any, Protocol, Self, cast
 
 import pytest
 
-from nodewall.api.ruleset import encode_json
+from nodewall.api import ruleset
+from nodewall.api.ruleset import encode_json, least_size
 from nodewall.compile.changes import Change, Input
 from nodewall.compile.incremental import Compiler
 from nodewall.compile.stepwise import at_once
 from nodewall.controller.groups import Groups
-from nodewall.controller.publish import Encoded, Published, Publisher
+from nodewall.controller.publish import Encoded, OversizedError, Published, Publisher
 from nodewall.controller.quarantine import Quarantine
 from nodewall.controller.rulesets import encoding
 from nodewall.kube.clock import Breath, Clock, in_turns
@@ -42,7 +43,7 @@ from nodewall.model.policy import (
     TierPolicy,
     TierRule,
 )
-from nodewall.model.ruleset import Match, NodeRuleSet, Rule, RuleClass
+from nodewall.model.ruleset import Audit, Match, NodeRuleSet, Rule, RuleClass
 from tests.controller.test_loop import Unused
 from tests.controller.test_quarantine import Watcher
 
@@ -256,6 +257,18 @@ def large(number: int) -> NodeRuleSet:
     return NodeRuleSet(f"n{number}", classes=(RuleClass("i", Direction.INGRESS, tuple(rules)), *classes))
 
 
+def of_many_blocks(number: int) -> NodeRuleSet:
+    """As large, of few rules: what one tenant's lists of networks come to, enforced and audited."""
+    blocks = tuple(IpBlock(IPv4Network(f"11.{each >> 8}.{each & 255}.0/24")) for each in range(5_000))
+    match = Match(blocks=blocks, any_port=True)
+    rules = [Rule(f"r{each}", Tier.NETWORK_POLICY, Action.ACCEPT, match) for each in range(2)]
+    audited = tuple(
+        Rule(f"a{each}", Tier.ADMIN, Action.DENY, Match(any_peer=True, any_port=True)) for each in range(600)
+    )
+    judged = RuleClass("i", Direction.INGRESS, tuple(rules), audits=(Audit(audited), Audit((rules[0],))))
+    return NodeRuleSet(f"n{number}", classes=(judged,))
+
+
 class Writes:
     """The API server."""
 
@@ -273,9 +286,10 @@ class Writes:
         raise AssertionError((name, uid))
 
 
-async def test_large_rule_sets_are_encoded_in_turns() -> None:
+@pytest.mark.parametrize("made", [large, of_many_blocks])
+async def test_large_rule_sets_are_encoded_in_turns(made: Callable[[int], NodeRuleSet]) -> None:
     """Those of many nodes at once too."""
-    rule_sets, api = [large(number) for number in range(8)], Writes()
+    rule_sets, api = [made(number) for number in range(8)], Writes()
     with Called() as clock:
         publisher = Publisher(api, encoding, lambda: True, Groups(Unused(), lambda: True, clock), clock)
         everything = (publisher.publish(Node(each.node), each) for each in rule_sets)
@@ -283,3 +297,37 @@ async def test_large_rule_sets_are_encoded_in_turns() -> None:
         assert clock.monotonic() > 10 * LIMIT, "there was something to interrupt"
     assert api.written == {each.node: Encoded(*encode_json(each)) for each in rule_sets}
     assert min(len(each.spec) for each in api.written.values()) > 300_000
+
+
+@pytest.mark.parametrize("made", [large, of_many_blocks])
+def test_steps_change_no_byte(made: Callable[[int], NodeRuleSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    in_steps = encode_json(made(1))
+    monkeypatch.setattr(ruleset, "_ENTRIES", 1 << 30)
+    assert encode_json(made(1)) == in_steps
+
+
+async def test_what_is_far_too_large_is_not_even_encoded() -> None:
+    """Fifty policies of a tenant, each just small enough: it would be done again whenever something changes."""
+    blocks = tuple(IpBlock(IPv4Network(f"11.{each >> 8}.{each & 255}.0/24")) for each in range(20_000))
+    rules = [
+        Rule(f"r{each}", Tier.NETWORK_POLICY, Action.ACCEPT, Match(blocks=blocks, any_port=True)) for each in range(50)
+    ]
+    crowded = NodeRuleSet("n1", classes=(RuleClass("i", Direction.INGRESS, tuple(rules)),))
+
+    def never(_: NodeRuleSet) -> Generator[None, None, Encoded]:
+        raise AssertionError("encoded")
+
+    with Called() as clock:
+        publisher = Publisher(Writes(), never, lambda: True, Groups(Unused(), lambda: True, clock), clock)
+
+        async def refused() -> None:
+            with pytest.raises(OversizedError, match=r"has at least 16000000 bytes, and 524288 is the limit"):
+                await publisher.publish(Node("n1"), crowded)
+
+        assert await longest_beside(clock, refused()) < LIMIT
+
+
+def test_the_least_size_is_never_more_than_the_real_one() -> None:
+    for each in (large(1), of_many_blocks(1), NodeRuleSet("n1")):
+        assert least_size(each) <= len(encode_json(each)[1])
+    assert least_size(of_many_blocks(1)) > 200_000

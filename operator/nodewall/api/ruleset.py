@@ -6,10 +6,11 @@ Reading refuses what it does not know or cannot trust, all of it, because half a
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain as joined
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -96,6 +97,21 @@ def encoding(ruleset: NodeRuleSet) -> Generator[None, None, tuple[str, bytes]]:
     body = canonical((yield from _spec(ruleset)))
     digest = sha256(body).hexdigest()
     return digest, b'{"digest":"%s",%s' % (digest.encode(), body[1:])
+
+
+_BLOCKS = attrgetter("match.blocks")
+_SHORTEST_BLOCK = len(b'{"cidr":"::/0"},')
+
+
+def least_size(ruleset: NodeRuleSet) -> int:
+    """Bytes that it takes at least, from what can be counted: to encode very many blocks is a lot of work."""
+    return _SHORTEST_BLOCK * sum(map(len, map(_BLOCKS, _rules_of(ruleset.classes))))
+
+
+def _rules_of(classes: Sequence[RuleClass]) -> Iterator[Rule]:
+    """Those that are audited too."""
+    audits = joined.from_iterable(map(attrgetter("audits"), classes))
+    return joined.from_iterable(map(attrgetter("rules"), joined(classes, audits)))
 
 
 def digest_of(spec: object) -> str:
@@ -192,13 +208,43 @@ def member_text(member: PortMember) -> str:
 def _classes(classes: Sequence[RuleClass]) -> Generator[None, None, list[ClassWire]]:
     found = list[ClassWire]()
     for one in classes:
-        if max(len(one.rules), len(one.audits)) <= _ENTRIES:  # what most are: without the cost of steps
+        if _weight(one) <= _ENTRIES:  # what most are: without the cost of steps
             found.append(_class_wire(one, _rule_wires(one.rules), _audit_wires(one.audits)))
         else:
-            rules = yield from _listed(one.rules, _rule_wires)
-            found.append(_class_wire(one, rules, (yield from _listed(one.audits, _audit_wires))))
+            rules = yield from _listed_in_steps(one.rules, _rule_steps)
+            found.append(_class_wire(one, rules, (yield from _listed_in_steps(one.audits, _audit_steps))))
         yield
     return found
+
+
+def _weight(one: RuleClass) -> int:
+    """Rules and blocks: the rules of few audits may be many, and the blocks of one rule."""
+    rules = tuple(_rules_of([one]))
+    return len(one.audits) + len(rules) + sum(map(len, map(_BLOCKS, rules)))
+
+
+def _listed_in_steps(
+    values: Sequence[V], wire: Callable[[V], Generator[None, None, object]]
+) -> Generator[None, None, Any]:
+    """As ``_listed``, of entries that may be long themselves."""
+    if not values:
+        return []
+    parts = list[bytes]()
+    for start in range(0, len(values), _ENTRIES):
+        wires = list[object]()
+        for value in values[start : start + _ENTRIES]:
+            wires.append((yield from wire(value)))
+        parts.append(canonical(wires)[1:-1])
+        yield
+    return msgspec.Raw(b"[" + b",".join(parts) + b"]")
+
+
+def _rule_steps(rule: Rule) -> Generator[None, None, RuleWire]:
+    return _rule_wire(rule, (yield from _listed(rule.match.blocks, _block_wires)))
+
+
+def _audit_steps(audit: Audit) -> Generator[None, None, AuditWire]:
+    return AuditWire((yield from _listed_in_steps(audit.rules, _rule_steps)))
 
 
 def _class_wire(one: RuleClass, rules: list[RuleWire], audits: list[AuditWire]) -> ClassWire:
@@ -219,10 +265,14 @@ def _log_wire(log: RuleLog | None) -> LogWire | None:
 
 
 def _rule_wires(rules: Sequence[Rule]) -> list[RuleWire]:
-    return [_rule_wire(one) for one in rules]
+    return [_rule_wire(one, _block_wires(one.match.blocks)) for one in rules]
 
 
-def _rule_wire(rule: Rule) -> RuleWire:
+def _block_wires(blocks: Sequence[IpBlock]) -> list[BlockWire]:
+    return [BlockWire(str(one.cidr), [str(each) for each in one.excepts]) for one in blocks]
+
+
+def _rule_wire(rule: Rule, blocks: list[BlockWire]) -> RuleWire:
     return RuleWire(
         id=rule.id,
         tier=_TIER_NAMES[rule.tier],
@@ -230,7 +280,7 @@ def _rule_wire(rule: Rule) -> RuleWire:
         any_peer=rule.match.any_peer,
         any_port=rule.match.any_port,
         groups=list(rule.match.groups),
-        blocks=[BlockWire(str(one.cidr), [str(each) for each in one.excepts]) for one in rule.match.blocks],
+        blocks=blocks,
         ports=[port_text(one) for one in rule.match.ports],
         port_groups=list(rule.match.port_groups),
         deny_with=rule.deny_with.value,

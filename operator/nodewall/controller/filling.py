@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator
+from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from nodewall.model.policy import PolicyRef
@@ -12,6 +14,9 @@ MOST = 3
 WORTH_TELLING = 5
 """Percent. Where no policy or group has as much, it is told whose the policies are."""
 
+_EXCEPTS = attrgetter("excepts")
+_TOGETHER = 16
+"""Rules that are looked at in one step."""
 _RULE, _BLOCK, _NAME, _PORTS, _MEMBER, _ENTRY = 120, 30, 24, 48, 24, 100
 """Bytes that one takes on the wire, about: what they are needed for is which of two takes more."""
 
@@ -53,7 +58,9 @@ def _parts(rule_set: NodeRuleSet) -> Iterator[list[tuple[Owner, int]]]:
     owners = {ref.id: _policy(ref) for ref in rule_set.rules}
     yield [(owner, _ENTRY) for owner in owners.values()]
     for each in rule_set.classes:
-        yield list(_of_class(each, owners))
+        sizes = _of_class(each, owners)
+        while some := list(islice(sizes, _TOGETHER)):
+            yield some
     for group in rule_set.groups:
         owner = Owner(group.name, f"the addresses of {group.description}", "the addresses of groups")
         yield [(owner, _NAME + sum(map(len, group.addresses)))]
@@ -86,5 +93,5 @@ def _policies_of(namespace: str) -> str:
 
 def _size(rule: Rule) -> int:
     match = rule.match
-    blocks = len(match.blocks) + sum(len(block.excepts) for block in match.blocks)
+    blocks = len(match.blocks) + sum(map(len, map(_EXCEPTS, match.blocks)))
     return _RULE + _BLOCK * blocks + _NAME * (len(match.groups) + len(match.port_groups)) + _PORTS * len(match.ports)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from nodewall.api.bulk import MOST_BYTES
+from nodewall.api.ruleset import least_size
 from nodewall.controller.filling import filling
 from nodewall.controller.groups import Groups
 from nodewall.kube.clock import Breath, Clock, in_turns
@@ -135,10 +136,12 @@ class Sight(StrEnum):
 class OversizedError(NodewallError):
     """The rule set is larger than an object may be; the last good one stays."""
 
-    def __init__(self, node: str, size: int, full_of: str = "") -> None:
+    def __init__(self, node: str, size: int, full_of: str = "", *, counted: bool = True) -> None:
+        """``counted``: it has so many bytes; else at least so many."""
         self.node, self.size = node, size
         super().__init__(
-            f"the rule set of node {node} has {size} bytes, and {SIZE_LIMIT} is the limit: the last one stays"
+            f"the rule set of node {node} has {'' if counted else 'at least '}{size} bytes, "
+            f"and {SIZE_LIMIT} is the limit: the last one stays"
             f"{'; most of it is ' if full_of else ''}{full_of}"
         )
 
@@ -205,6 +208,8 @@ class Publisher:
         :raises OversizedError: it is too large. :raises GroupsLateError: its groups are not written yet.
         :raises ApiError: see ``RuleSetApi``.
         """
+        if (size := least_size(rule_set)) > SIZE_LIMIT:
+            raise OversizedError(node.name, size, await self._in_turns(filling(rule_set)), counted=False)
         wanted = await self._encode(self._as_written(rule_set, self._published.get(node.name)))
         there = self._published.get(node.name)  # as it is after the pauses
         step = next_step(node, wanted, there)
