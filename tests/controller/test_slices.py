@@ -258,15 +258,19 @@ def large(number: int) -> NodeRuleSet:
 
 
 def of_many_blocks(number: int) -> NodeRuleSet:
-    """As large, of few rules: what one tenant's lists of networks come to, enforced and audited."""
-    blocks = tuple(IpBlock(IPv4Network(f"11.{each >> 8}.{each & 255}.0/24")) for each in range(5_000))
-    match = Match(blocks=blocks, any_port=True)
-    rules = [Rule(f"r{each}", Tier.NETWORK_POLICY, Action.ACCEPT, match) for each in range(2)]
-    audited = tuple(
-        Rule(f"a{each}", Tier.ADMIN, Action.DENY, Match(any_peer=True, any_port=True)) for each in range(600)
-    )
-    judged = RuleClass("i", Direction.INGRESS, tuple(rules), audits=(Audit(audited), Audit((rules[0],))))
-    return NodeRuleSet(f"n{number}", classes=(judged,))
+    """As large, of few rules: what one tenant's lists of networks come to."""
+    blocks = tuple(IpBlock(IPv4Network(f"11.{each >> 8}.{each & 255}.0/24")) for each in range(9_000))
+    listing = Match(blocks=blocks, any_port=True)
+    rules = [Rule(f"r{each}", Tier.NETWORK_POLICY, Action.ACCEPT, listing) for each in range(2)]
+    return NodeRuleSet(f"n{number}", classes=(RuleClass("i", Direction.INGRESS, tuple(rules)),))
+
+
+def of_a_long_audit(number: int) -> NodeRuleSet:
+    rules = [Rule(f"a{each}", Tier.ADMIN, Action.DENY, Match(any_port=True)) for each in range(4_500)]
+    return NodeRuleSet(f"n{number}", classes=(RuleClass("i", Direction.INGRESS, audits=(Audit(tuple(rules)),)),))
+
+
+LARGE = (large, of_many_blocks, of_a_long_audit)
 
 
 class Writes:
@@ -286,7 +290,7 @@ class Writes:
         raise AssertionError((name, uid))
 
 
-@pytest.mark.parametrize("made", [large, of_many_blocks])
+@pytest.mark.parametrize("made", LARGE)
 async def test_large_rule_sets_are_encoded_in_turns(made: Callable[[int], NodeRuleSet]) -> None:
     """Those of many nodes at once too."""
     rule_sets, api = [made(number) for number in range(8)], Writes()
@@ -299,7 +303,7 @@ async def test_large_rule_sets_are_encoded_in_turns(made: Callable[[int], NodeRu
     assert min(len(each.spec) for each in api.written.values()) > 300_000
 
 
-@pytest.mark.parametrize("made", [large, of_many_blocks])
+@pytest.mark.parametrize("made", LARGE)
 def test_steps_change_no_byte(made: Callable[[int], NodeRuleSet], monkeypatch: pytest.MonkeyPatch) -> None:
     in_steps = encode_json(made(1))
     monkeypatch.setattr(ruleset, "_ENTRIES", 1 << 30)
@@ -328,6 +332,6 @@ async def test_what_is_far_too_large_is_not_even_encoded() -> None:
 
 
 def test_the_least_size_is_never_more_than_the_real_one() -> None:
-    for each in (large(1), of_many_blocks(1), NodeRuleSet("n1")):
+    for each in (NodeRuleSet("n1"), *(made(1) for made in LARGE)):
         assert least_size(each) <= len(encode_json(each)[1])
     assert least_size(of_many_blocks(1)) > 200_000
