@@ -15,7 +15,7 @@ import pytest
 from e2e import netns
 from e2e.api import ApiError, Object
 from e2e.cluster import Pod, Scene, pod_object, reference
-from e2e.command import run
+from e2e.command import CommandError, run
 from e2e.components import MANIFESTS, Component, Installation
 from e2e.controlplane import ControlPlane
 from e2e.local import IMAGE, LocalCluster
@@ -116,6 +116,25 @@ def series(component: Component, name: str) -> float:
 def applies(component: Component) -> float:
     """How many transactions this run of an agent has made."""
     return series(component, 'nodewall_agent_applies_total{outcome="done"}')
+
+
+def links_known(cluster: LocalCluster) -> bool:
+    """Whether each node's table names the links of its pods and no others: an agent looks for them after it has applied
+    a rule set, and what it finds is a transaction more.
+    """
+    return all(_podlinks(cluster, node) == _links(cluster, node) for node in cluster.topology.nodes)
+
+
+def _links(cluster: LocalCluster, node: str) -> set[str]:
+    return {wire.link for pod, wire in cluster.wires.values() if pod.node == node}
+
+
+def _podlinks(cluster: LocalCluster, node: str) -> set[str]:
+    try:
+        listed = in_node(cluster, node, "nft", "-j", "list", "set", "inet", "nodewall", "podlinks")
+    except CommandError:  # it has none
+        return set()
+    return set(json.loads(listed)["nftables"][1]["set"].get("elem", ()))
 
 
 def in_node(cluster: LocalCluster, node: str, *command: str) -> str:
@@ -228,6 +247,7 @@ def test_the_api_server_is_away(
 ) -> None:
     """Nothing is judged otherwise, nothing is written anew, and nobody needs a hand afterwards."""
     until("all applied", lambda: all_applied(local_cluster), within=10)
+    until("links known", lambda: links_known(local_cluster), within=10)
     before = generations(local_cluster)
     done = {each.name: applies(each) for each in engine.of("agent")}
     with watched(local_cluster, friends_only(shop)) as tally:
@@ -341,6 +361,7 @@ def test_watches_whose_place_etcd_has_forgotten(
         for each in engine.of("agent"):
             until(f"{each.name} connected", lambda each=each: is_connected(each), within=BACK)  # type: ignore[misc]
         changes_land(shop)
+        until("links known", lambda: links_known(local_cluster), within=10)
         before = {each.name: expired(each) for each in engine.of("agent")}
         done = {each.name: applies(each) for each in engine.of("agent")}
         with watched(local_cluster, friends_only(shop)) as tally:
