@@ -3,7 +3,7 @@ its own report would look as if all were well.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from random import Random
@@ -39,21 +39,13 @@ from tests.controller.running import (
 )
 from tests.controller.test_late_news import NODE, rule_set
 from tests.controller.test_loop import Ahead, Api, Compiler, Unused, Watcher, encoding, stage
-from tests.controller.test_publishing import much
+from tests.controller.test_publishing import api_with_much, much
 from tests.kube.fake_api import FakeApi, Refuse
 from tests.kube.mirroring import QuickClock
 
+__all__ = ["api_with_much"]
+
 N1 = "/apis/nodewall.io/v1alpha1/noderulesets/n1"
-
-
-@pytest.fixture
-async def api_with_much() -> AsyncIterator[FakeApi]:
-    """A policy on n1's pod for which there is no room has just been made."""
-    async with FakeApi() as api:
-        furnish(api)
-        async with listed(api):
-            api.put(NETWORK_POLICIES, much())
-            yield api
 
 
 def held(api: FakeApi, name: str) -> str | None:
