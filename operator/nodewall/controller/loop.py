@@ -13,9 +13,10 @@ from typing import Protocol
 from nodewall.compile.changes import Change, Input, Reason
 from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
-from nodewall.controller.publish import Held, OversizedError, Publisher, Result, Sight, Step
+from nodewall.controller.publish import OversizedError, Publisher, Result, Sight, Step
 from nodewall.controller.quarantine import Compiler, HeldError
 from nodewall.controller.schedule import Pace, Schedule
+from nodewall.controller.status import Reason as Why
 from nodewall.kube.clock import Breath, Clock, backoff, heard, in_turns, soonest
 from nodewall.kube.errors import ApiError, InvalidError
 from nodewall.model.cluster import Node
@@ -234,7 +235,7 @@ class Loop:
             rule_set = None if node is None else await self._compile(name)
         except HeldError as error:
             self._watcher.held(error)
-            writes.create_task(self._say(name, Held.NOT_COMPILED, since))
+            writes.create_task(self._say(name, Why.HELD, since))
             return
         except Exception as error:  # noqa: BLE001 - what nobody foresaw about one node must not stop the others
             self._fail(name, error, since)
@@ -262,7 +263,7 @@ class Loop:
             result = await publishing
         except OversizedError as error:
             self._watcher.oversized(error)
-            await self._say(name, Held.TOO_LARGE, since)
+            await self._say(name, Why.TOO_LARGE, since)
         except Exception as error:  # noqa: BLE001 - as above
             await self._fall_behind(name, error, since)
         else:

@@ -118,13 +118,6 @@ class RuleSetApi(Protocol):
         ...
 
 
-class Held(StrEnum):
-    """Why a node keeps an older rule set."""
-
-    TOO_LARGE = "RuleSetTooLarge"
-    NOT_COMPILED = "RuleSetHeld"
-
-
 class Sight(StrEnum):
     """What an event says of a node's object."""
 
@@ -228,7 +221,7 @@ class Publisher:
         return Result(step, wanted.digest)
 
     async def hold(self, node: str, why: str) -> bool:
-        """The node keeps what it has, for a reason (``Held``) that its object is to say; "": it does not.
+        """The node keeps what it has, for a reason that its object is to say; "": it does not.
 
         Returns whether that was written. Nothing is where the mirror says so already, which may be late: see ``saw``.
 

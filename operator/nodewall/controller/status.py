@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from nodewall.controller.publish import Held
 from nodewall.model.errors import Problem
 from nodewall.model.policy import Kind, PolicyRef
 
@@ -39,11 +38,11 @@ class Reason(StrEnum):
     PROGRAMMED = "Programmed"
     PENDING = "Pending"
     NOTHING_SELECTED = "NothingSelected"
-    TOO_LARGE = Held.TOO_LARGE.value
+    TOO_LARGE = "RuleSetTooLarge"
     UNIQUE = "Unique"
     CONFLICT = "EqualPriority"
     COMPILER_ERROR = "CompilerError"
-    HELD = Held.NOT_COMPILED.value
+    HELD = "RuleSetHeld"
 
 
 @dataclass(frozen=True, slots=True)
