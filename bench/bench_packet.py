@@ -1,18 +1,21 @@
 """What a new connection costs the node that judges it, beside other ways to judge it and none at all.
 
-Processor time in the router alone, without the sockets at both ends. `packet.*` is a whole short connection of nine
-packets, `syn.*` its first packet, which is the one that walks the rules.
+In processor time. `connection.*` is a short connection with the sockets at both ends, `packet.*` its nine packets alone
+and `syn.*` the first of them, which is the one that walks the rules: what the router does with them, and no socket.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from bench.clusters import address
+from bench.ends import ends
 from bench.frames import PACKETS, Burst, Flow, connections, openings
 from bench.layouts import Policies, chain_per_pod, conntrack_only, linear, nothing, ours, unchecked
-from bench.measure import Result, Together, compared
-from bench.road import Rules, roads, windows
+from bench.measure import Result, Together, paired
+from bench.road import Road, Rules, in_turns, roads, windows
 from tests.kernel.router import ROUTER_MAC
 
 PODS = (10, 100, 1_000)
@@ -20,11 +23,13 @@ POLICIES = (1, 5, 20, 50, 100)
 PEERS = (100, 10_000, 50_000)
 MEMBERS = 100
 """Of each policy's group, where policies are counted."""
-CONNECTIONS, OPENINGS = 1_500, 6_000
-"""In a window: some 30 ms."""
-WINDOWS = 20
-SCALES = {"packet": ("us/connection", PACKETS / 1e3), "syn": ("ns/packet", 1.0)}
-"""Unit, and what one nanosecond per packet is in it."""
+WHOLE, CONNECTIONS, OPENINGS = 500, 1_500, 6_000
+"""In a window of 30 to 50 ms: with sockets, without, and first packets alone."""
+WINDOWS = 15
+BUILDS = 3
+"""Of each road, with so many windows each: where the kernel happens to put a table makes a point of difference."""
+SCALES = {"connection": ("us/connection", 1e-3), "packet": ("us/connection", PACKETS / 1e3), "syn": ("ns/packet", 1.0)}
+"""Unit, and what one nanosecond per connection or packet is in it."""
 CHECK = "none-again"
 """A second road without rules: how far two measurements of the same thing are apart."""
 
@@ -66,22 +71,36 @@ def _measure(name: str, make: Callable[[], Scene]) -> list[Result]:
         "packet": Burst(connections(scene.flows(CONNECTIONS)), ROUTER_MAC),
         "syn": Burst(openings(scene.flows(OPENINGS)), ROUTER_MAC),
     }
-    with roads(scene.layouts(), clients if scene.local_clients else [], servers) as driven:
-        return [
-            result
-            for kind, burst in bursts.items()
-            for result in _results(f"{kind}.{name}", *SCALES[kind], windows(driven, burst, WINDOWS))
-        ]
+    found = {kind: defaultdict[str, list[float]](list) for kind in SCALES}
+    for _ in range(BUILDS):
+        with roads(scene.layouts(), clients if scene.local_clients else [], servers) as driven:
+            measured = {kind: windows(driven, burst, WINDOWS) for kind, burst in bursts.items()}
+            measured["connection"] = _whole(driven, scene)
+        for kind, layouts in measured.items():
+            for layout, values in layouts.items():
+                found[kind][layout] += values
+    return [result for kind, values in found.items() for result in _results(f"{kind}.{name}", *SCALES[kind], values)]
 
 
-def _results(name: str, unit: str, scale: float, found: dict[str, list[float]]) -> Iterator[Result]:
+def _whole(driven: Sequence[Road], scene: Scene) -> dict[str, list[float]]:
+    """Nanoseconds per connection of each road, with sockets. The roads are of no use afterwards."""
+    flows = scene.flows(WHOLE)
+    with ExitStack() as stack:
+        drives = {
+            road.name: partial(stack.enter_context(ends(road, flows, scene.local_clients)).drive, flows)
+            for road in driven
+        }
+        return {name: [each / WHOLE for each in spent] for name, spent in in_turns(drives, WINDOWS).items()}
+
+
+def _results(name: str, unit: str, scale: float, found: Mapping[str, list[float]]) -> Iterator[Result]:
     """Against conntrack alone, which is what the goal is about, then against each other layout."""
     scaled = {layout: [each * scale for each in values] for layout, values in found.items()}
     mine, check = scaled.pop("ours"), scaled.pop(CHECK)
-    yield compared(name, unit, mine, scaled.pop("conntrack"))
+    yield paired(name, unit, mine, scaled.pop("conntrack"))
     for layout, values in scaled.items():
-        yield compared(f"{name}.{layout}", unit, mine, values)
-    yield compared(f"{name}.check", unit, check, scaled["none"])
+        yield paired(f"{name}.{layout}", unit, mine, values)
+    yield paired(f"{name}.check", unit, check, scaled["none"])
 
 
 def _pods(count: int) -> Scene:

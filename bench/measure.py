@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Result:
     ours: float
     baseline: float | None
     ratio: float | None
-    """`ours / baseline`; whether small is good depends on the unit."""
+    """`ours / baseline`, or the median of that of each turn; whether small is good depends on the unit."""
     runs: int
     samples: Sequence[float] = field(default=(), compare=False, repr=False)
     baseline_samples: Sequence[float] = field(default=(), compare=False, repr=False)
@@ -60,6 +60,14 @@ def compared(name: str, unit: str, ours: Sequence[float], baseline: Sequence[flo
     """The medians of both sides."""
     mine, other = statistics.median(ours), statistics.median(baseline) if baseline else None
     return Result(name, unit, mine, other, mine / other if other else None, len(ours), tuple(ours), tuple(baseline))
+
+
+def paired(name: str, unit: str, ours: Sequence[float], baseline: Sequence[float]) -> Result:
+    """As `compared`, of sides that took turns: the ratio is the median of each turn's own, because what slows a machine
+    down for a while slows both sides of a turn. ValueError when one side had more turns than the other.
+    """
+    ratio = statistics.median(mine / other for mine, other in zip(ours, baseline, strict=True))
+    return replace(compared(name, unit, ours, baseline), ratio=ratio)
 
 
 def point(name: str, values: Sequence[float], share: float, unit: str = "ms") -> Result:

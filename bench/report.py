@@ -176,6 +176,7 @@ BLOCKS: Mapping[str, Callable[[Measured], str]] = {
     "goals": _goals,
     "update": _update,
     "agent": _agent,
+    "connection": _packet("connection"),
     "packet": _packet("packet"),
     "syn": _packet("syn"),
     "latency": _latency,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import AF_NETLINK, SOCK_RAW, if_nametoindex, socket
 from struct import pack, unpack_from
@@ -39,7 +40,7 @@ class Road:
 
     def drive(self, burst: Burst) -> int:
         """Nanoseconds of processor time; conntrack is empty at first."""
-        self._forget()
+        self.forget()
         started = time.thread_time_ns()
         burst.send(self.sender, *self.links)
         return time.thread_time_ns() - started
@@ -48,7 +49,8 @@ class Road:
         """Packets that came out of it so far."""
         return netns.inside(self.made.around, _received)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """All connections. OSError when the kernel refuses."""
         self.conntrack.send(_FLUSH_CONNTRACK)
         (error,) = unpack_from("=i", self.conntrack.recv(4096), 16)
         if error:
@@ -80,18 +82,28 @@ def windows(driven: Sequence[Road], burst: Burst, count: int, denied: int = 0) -
     AssertionError when a road lets not everything through but those that are ``denied``: what is dropped is not
     comparable.
     """
-    found: dict[str, list[float]] = {road.name: [] for road in driven}
+    for road in driven:
+        before = road.arrived()
+        road.drive(burst)
+        came = road.arrived() - before
+        assert came >= len(burst) - denied, f"{road.name}: {came} of {len(burst)} packets came through"
+    found = in_turns({road.name: partial(road.drive, burst) for road in driven}, count)
+    return {name: [spent / len(burst) for spent in each] for name, each in found.items()}
+
+
+def in_turns(drives: Mapping[str, Callable[[], int]], count: int) -> dict[str, list[int]]:
+    """What each returns, in nanoseconds, and what the kernel puts off meanwhile; ``count`` times, in turns, after one
+    that warms up.
+    """
+    found: dict[str, list[int]] = {name: [] for name in drives}
     with _on_one_cpu() as put_off:
-        for road in driven:
-            before = road.arrived()
-            road.drive(burst)
-            came = road.arrived() - before
-            assert came >= len(burst) - denied, f"{road.name}: {came} of {len(burst)} packets came through"
+        for drive in drives.values():
+            drive()
         for _ in range(count):
-            for road in driven:
+            for name, drive in drives.items():
                 before = put_off()
-                spent = road.drive(burst)
-                found[road.name].append((spent + put_off() - before) / len(burst))
+                spent = drive()
+                found[name].append(spent + put_off() - before)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.measure import Benchmark, Result, measure
+from bench.measure import Benchmark, Result, measure, paired
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """
@@ -68,6 +68,17 @@ def test_both_sides_take_turns_and_the_first_run_does_not_count() -> None:
 @pytest.mark.parametrize("baseline", [None, lambda: 0.0])
 def test_no_ratio_without_a_baseline(baseline: Callable[[], float] | None) -> None:
     assert measure(Benchmark("x", "ms", lambda: 1.0, baseline)).ratio is None
+
+
+def test_a_ratio_of_sides_in_turns_is_that_of_the_middle_turn() -> None:
+    """The machine was slow in the last two turns: medians alone would say 2.2."""
+    found = paired("x", "ms", [1.1, 1.2, 22, 13, 12], [1, 1, 10, 10, 10])
+    assert found == Result("x", "ms", 12, 10, 1.2, 5)
+
+
+def test_sides_in_turns_have_as_many_turns() -> None:
+    with pytest.raises(ValueError, match="longer"):
+        paired("x", "ms", [1, 2], [1, 2, 3])
 
 
 def bench(where: Path, modules: dict[str, str], *parts: str) -> tuple[int, str, Any]:
