@@ -16,7 +16,7 @@ from nodewall.compile.stepwise import at_once
 from nodewall.controller.filling import filling
 from nodewall.controller.groups import Groups
 from nodewall.controller.loop import BULK_RATE, HANDS, Loop
-from nodewall.controller.publish import Encoded, Published, Publisher, Sight
+from nodewall.controller.publish import Encoded, Likeness, Published, Publisher
 from nodewall.controller.quarantine import HeldError, Quarantine
 from nodewall.kube.errors import Call, UnreachableError
 from nodewall.kube.resource import EVENTS, NETWORK_POLICIES, NODE_RULE_SETS, PODS
@@ -240,7 +240,7 @@ async def _life(seed: int, *, loses: bool) -> tuple[str, str]:
             stirred = False
             working = asyncio.create_task(_bring(publisher, steps[-1]))
         if server.unseen and random.random() < 0.3:
-            stirred |= publisher.saw("n1", server.unseen.pop(0)) is not Sight.AS_PUBLISHED
+            stirred |= publisher.saw("n1", server.unseen.pop(0)) is not Likeness.AS_PUBLISHED
         if random.random() < 0.1 and ahead:
             server.report()
         await asyncio.sleep(0)

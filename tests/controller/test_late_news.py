@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from nodewall.controller.groups import Groups
-from nodewall.controller.publish import Encoded, Published, Publisher, RuleSetApi, Sight, Step
+from nodewall.controller.publish import Encoded, Likeness, Published, Publisher, RuleSetApi, Step
 from nodewall.kube.clock import Clock
 from nodewall.model.cluster import Node
 from nodewall.model.ruleset import AddressGroup, NodeRuleSet
@@ -54,20 +54,20 @@ async def published(content: str) -> Publisher:
 
 async def test_a_report_on_an_older_rule_set_is_no_harm() -> None:
     publisher = await published("new")
-    assert publisher.saw("n1", seen("old", 1)) is Sight.AS_PUBLISHED
+    assert publisher.saw("n1", seen("old", 1)) is Likeness.AS_PUBLISHED
     assert publisher.published["n1"].content == "new"
-    assert publisher.saw("n1", seen("new", 2)) is Sight.AS_PUBLISHED
+    assert publisher.saw("n1", seen("new", 2)) is Likeness.AS_PUBLISHED
 
 
 async def test_somebody_elses_rule_set_is() -> None:
     publisher = await published("new")
-    assert publisher.saw("n1", seen("foreign", 3)) is Sight.FOREIGN
+    assert publisher.saw("n1", seen("foreign", 3)) is Likeness.FOREIGN
 
 
 async def test_an_older_one_after_ours_was_seen_is_a_restored_backup() -> None:
     publisher = await published("new")
-    assert publisher.saw("n1", seen("new", 2)) is Sight.AS_PUBLISHED
-    assert publisher.saw("n1", seen("old", 1)) is Sight.FOREIGN
+    assert publisher.saw("n1", seen("new", 2)) is Likeness.AS_PUBLISHED
+    assert publisher.saw("n1", seen("old", 1)) is Likeness.FOREIGN
     assert publisher.published["n1"].content == "old"
 
 
@@ -78,7 +78,7 @@ async def test_a_watch_that_is_faster_than_the_answer_leaves_nothing_to_wait_for
     )
     publisher.saw("n1", seen("old", 1))
     await publisher.publish(NODE, rule_set("new"))
-    assert publisher.saw("n1", seen("old", 1)) is Sight.FOREIGN
+    assert publisher.saw("n1", seen("old", 1)) is Likeness.FOREIGN
 
 
 async def test_an_edit_that_is_faster_than_the_answer_is_undone() -> None:
@@ -92,7 +92,7 @@ async def test_an_edit_that_is_faster_than_the_answer_is_undone() -> None:
 
 async def test_an_object_that_was_made_anew_is_not_older() -> None:
     publisher = await published("new")
-    assert publisher.saw("n1", seen("old", 1, uid="another")) is Sight.FOREIGN
+    assert publisher.saw("n1", seen("old", 1, uid="another")) is Likeness.FOREIGN
 
 
 @dataclass

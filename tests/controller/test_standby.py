@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nodewall.compile.settings import Settings
 from nodewall.controller.main import Controller, Listing
-from nodewall.kube.http import Timeouts, connect
+from nodewall.kube.http import Session, Timeouts, connect
 from nodewall.kube.resource import (
     CLUSTER_EXTENDED_NETWORK_POLICIES,
     EVENTS,
@@ -26,6 +26,7 @@ from tests.kube.mirroring import QuickClock
 
 @dataclass
 class Replica:
+    session: Session
     parts: Controller
     listing: Listing
     seconds: float = 0.0
@@ -42,7 +43,7 @@ async def replica(api: FakeApi) -> AsyncIterator[Replica]:
     async with connect(api.credentials(), timeouts=Timeouts(request=5.0)) as session:
         counters, reporter = Metrics(metrics.CONTROLLER, "test"), Reporter("nodewall-controller", "test")
         parts = Controller(session, Settings(), counters, reporter, QuickClock(), lambda: found.seconds)
-        found = Replica(parts, Listing())
+        found = Replica(session, parts, Listing())
         task = asyncio.create_task(parts.run(found.listing))
         try:
             await until("ready", lambda: found.listing.missing() == [])
@@ -76,6 +77,17 @@ async def test_a_standby_is_ready_and_writes_nothing() -> None:
             await until("all is compiled", lambda: other.listing.missing() == [])
             await asyncio.sleep(1.2)  # longer than the patience of everything that could be written
             assert changes(api) == 0
+
+
+async def test_mirrors_that_wait_for_the_server_are_told_by_who_got_the_lease() -> None:
+    async with FakeApi() as api:
+        furnish(api)
+        async with replica(api) as other:
+            back = other.session.back
+            other.lead(False)
+            assert not back.is_set()
+            other.lead(True)
+            assert back.is_set()
 
 
 async def test_who_takes_over_writes_only_what_differs() -> None:

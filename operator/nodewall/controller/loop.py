@@ -13,7 +13,7 @@ from typing import Protocol
 from nodewall.compile.changes import Change, Input, Reason
 from nodewall.controller.limiter import MOST, Limiter
 from nodewall.controller.progress import Progress
-from nodewall.controller.publish import OversizedError, Publisher, Result, Sight, Step
+from nodewall.controller.publish import Likeness, OversizedError, Publisher, Result, Step
 from nodewall.controller.quarantine import Compiler, HeldError
 from nodewall.controller.schedule import Pace, Schedule
 from nodewall.controller.status import Reason as Why
@@ -124,11 +124,11 @@ class Loop:
         self._changes.extend(changes)
         self._wake.set()
 
-    def saw(self, node: str, sight: Sight) -> None:
+    def saw(self, node: str, likeness: Likeness) -> None:
         """The node's object changed or went. What no write of ours explains is somebody else's doing, and is undone."""
-        if sight is Sight.AS_PUBLISHED or not self._open:
+        if likeness is Likeness.AS_PUBLISHED or not self._open:
             return
-        if sight is Sight.FOREIGN and node not in self._schedule and node in self._nodes:
+        if likeness is Likeness.FOREIGN and node not in self._schedule and node in self._nodes:
             self._watcher.repairing(node)
         self._mark(node, urgent=True)
         self._wake.set()

@@ -243,6 +243,7 @@ class Controller:
         self._metrics.set(metrics.LEADS, leads)
         self._reporting.lead(leads)
         if leads:
+            self._session.is_back()  # the lease was to be had, and is asked for every second: no mirror tries as often
             self._loop.take_over()
             for namespace in self._unread:  # whoever led before may not have told
                 self._tell_unread(namespace)

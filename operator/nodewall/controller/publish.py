@@ -118,7 +118,7 @@ class RuleSetApi(Protocol):
         ...
 
 
-class Sight(StrEnum):
+class Likeness(StrEnum):
     """What an event says of a node's object."""
 
     AS_PUBLISHED = "as published"
@@ -175,25 +175,25 @@ class Publisher:
         """By node."""
         return self._published
 
-    def saw(self, name: str, published: Published | None) -> Sight:
+    def saw(self, name: str, published: Published | None) -> Likeness:
         """The API has this object now, or none.
 
         A report of an agent may come from the watch when our next write has been answered already. What it reports on
         is older than that write, and says nothing about it.
         """
         if _is_older(published, self._awaited.get(name)):
-            return Sight.AS_PUBLISHED
+            return Likeness.AS_PUBLISHED
         self._awaited.pop(name, None)
         if published is None:
             self._published.pop(name, None)
         else:
             self._published[name] = published
         if not self._leads():
-            return Sight.AS_PUBLISHED
+            return Likeness.AS_PUBLISHED
         if self._wanted.get(name) != (published and (published.content, published.owner)):
-            return Sight.FOREIGN
+            return Likeness.FOREIGN
         misleads = published is not None and published.held != self._holding.get(name, published.held)
-        return Sight.MISLEADING if misleads else Sight.AS_PUBLISHED
+        return Likeness.MISLEADING if misleads else Likeness.AS_PUBLISHED
 
     async def publish(self, node: Node, rule_set: NodeRuleSet, age: float = 0.0) -> Result:
         """Make the node's object this rule set; the first change that asked for it is ``age`` seconds old.

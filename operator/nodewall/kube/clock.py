@@ -103,6 +103,18 @@ async def heard(event: asyncio.Event, seconds: float | None) -> None:
         event.clear()
 
 
+async def sleep_unless(clock: Clock, seconds: float, event: asyncio.Event) -> None:
+    """Sleep by this clock, but no longer than until the event is set."""
+    waits = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())]
+    try:
+        over, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in over:
+            each.result()
+    finally:
+        for each in waits:
+            each.cancel()
+
+
 async def in_turns(steps: Generator[None, None, T], breath: Breath) -> T:
     """The result of work in small steps, between which others have their turn."""
     while True:

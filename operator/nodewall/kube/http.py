@@ -4,6 +4,8 @@ Every request has a time limit, and every failure is an ``ApiError`` of ``kube.e
 has only one right answer: a 401 after the token file changed, and a list whose continue token expired.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,6 +51,8 @@ class Timeouts:
     silence: float = 90.0
     watch_grace: float = 30.0
     """How much longer than it was asked a watch may last before we end it ourselves."""
+    away: float = 5.0
+    """A server that has served nobody for so long, and then does, is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,21 @@ class Session:
 
     def __init__(self, http: aiohttp.ClientSession, credentials: Credentials, timeouts: Timeouts) -> None:
         self._http, self._credentials, self._timeouts = http, credentials, timeouts
+        self._back, self._served_at = asyncio.Event(), time.monotonic()
+
+    @property
+    def back(self) -> asyncio.Event:
+        """Will be set when the server serves one of this session's requests after a time in which it served none.
+
+        Who found it gone need not wait out a back-off of their own then. A server that serves some requests all the
+        time and not others is not back: its clients would wake each other for ever.
+        """
+        return self._back
+
+    def is_back(self) -> None:
+        """Told by who knows it from elsewhere."""
+        self._back.set()
+        self._back = asyncio.Event()
 
     async def get(self, target: Target) -> bytes:
         """The object's JSON."""
@@ -271,10 +290,16 @@ class Session:
             allow_redirects=False,  # the token is for this server alone
         )
         if response.status < 300:
+            self._served()
             return response
         async with response:
             body = await response.content.read(REFUSAL_LIMIT)
             raise refusal(request.call, response.status, body, response.headers.get("Retry-After", ""))
+
+    def _served(self) -> None:
+        before, self._served_at = self._served_at, time.monotonic()
+        if self._served_at - before >= self._timeouts.away:
+            self.is_back()
 
     def _request_timeout(self) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=self._timeouts.request, sock_connect=self._timeouts.connect)

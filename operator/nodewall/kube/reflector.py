@@ -26,7 +26,7 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from nodewall.api import shallow
-from nodewall.kube.clock import Breath, Clock, SystemClock, backoff
+from nodewall.kube.clock import Breath, Clock, SystemClock, backoff, sleep_unless
 from nodewall.kube.errors import (
     ApiError,
     BadAnswerError,
@@ -35,6 +35,7 @@ from nodewall.kube.errors import (
     InvalidError,
     NotFoundError,
     SilentError,
+    UnreachableError,
 )
 from nodewall.kube.http import PAGE_SIZE, Session
 from nodewall.kube.resource import Collection
@@ -78,7 +79,7 @@ class Observer(Protocol):
         ...
 
     def failed(self, collection: Collection, error: ApiError, delay: float) -> None:
-        """A list or watch failed, and is tried again in ``delay`` seconds. The store keeps its last state."""
+        """A list or watch failed, and is tried again in ``delay`` seconds or less. The store keeps its last state."""
         ...
 
     def refused(self, collection: Collection, identity: Identity, error: Exception) -> None:
@@ -274,7 +275,10 @@ class Reflector(Generic[K, V]):
         self._failures = 1 if isinstance(error, SilentError) else self._failures + 1
         delay = backoff(self._failures, self._clock.chance(), error.retry_after)
         self._observer.failed(self._collection, error, delay)
-        await self._clock.sleep(delay)
+        if isinstance(error, UnreachableError):
+            await sleep_unless(self._clock, delay, self._session.back)
+        else:
+            await self._clock.sleep(delay)
 
     def _touch(self) -> None:
         self.last_contact = self._clock.monotonic()
