@@ -19,6 +19,11 @@ DELAYS = [
 ]
 
 
+def test_a_shorter_longest_delay() -> None:
+    assert [backoff(failures, 0.0, most=10.0) for failures in (1, 5, 6, 100_000)] == [0.5, 8.0, 10.0, 10.0]
+    assert backoff(9, 0.0, 20.0, most=10.0) == 20.0
+
+
 @pytest.mark.parametrize(("failures", "chance", "wish", "seconds"), DELAYS)
 def test_backoff(failures: int, chance: float, wish: float | None, seconds: float) -> None:
     assert backoff(failures, chance, wish) == seconds

@@ -3,6 +3,7 @@
 import pytest
 
 from nodewall.kube.errors import ApiError, ForbiddenError, ServerError, ThrottledError, UnauthorizedError
+from nodewall.kube.reflector import Pace
 from nodewall.kube.resource import PODS
 from tests.kube.fake_api import FakeApi, Garble, Refuse, pod
 from tests.kube.mirroring import BIG, appears, crowd, mirrored, until, watching
@@ -18,6 +19,19 @@ async def test_the_delay_doubles_to_half_a_minute() -> None:
             for number, delay in enumerate(delays):
                 full = min(0.5 * 2**number, 30)
                 assert full / 2 <= delay <= full
+
+
+async def test_a_pace_of_its_own_is_for_a_server_that_does_not_answer() -> None:
+    async with FakeApi() as api, mirrored(api, pace=Pace(away=2.0)) as mirror:
+        await watching(api, mirror)
+        await api.refuse_connections()
+        await until(lambda: len(mirror.seen.delays) > 9)
+        assert min(mirror.seen.delays[4:]) >= 1.0
+        assert max(mirror.seen.delays) <= 2.0
+        await api.listen()
+        api.fail("list", Refuse(500), times=9)
+        await until(lambda: isinstance(mirror.seen.failures[-1], ServerError))
+        await until(lambda: mirror.seen.delays[-1] >= 15.0)
 
 
 async def test_after_news_the_delays_begin_anew() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.goals import GOALS, Goal, at_most, packet, update, within_two
+from bench.goals import GOALS, Goal, at_most, connection, router, update, within_two
 from bench.report import BLOCKS, PAGE, Measured, filled, number
 
 MACHINE = dict.fromkeys(("processor", "cores", "kernel", "nft", "iptables", "python", "load"), "some")
@@ -61,7 +61,8 @@ def test_numbers_are_short(value: float, text: str) -> None:
         (at_most("x", "a", 10, "s"), {"a": found(10)}, {"a": found(10.1)}),
         (update("pod"), {"update.pod.55k": found(5, 250)}, {"update.pod.55k": found(5.1, 1000)}),
         (update("pod"), {"update.pod.55k": found(1, 50)}, {"update.pod.55k": found(1, 49)}),
-        (packet("p", ""), {"p": found(10.9, 10)}, {"p": found(11.1, 10)}),
+        (connection("p", ""), {"connection.p": found(10.9, 10)}, {"connection.p": found(11.1, 10)}),
+        (router("p", ""), {"packet.p": found(10.9, 10)}, {"packet.p": found(11.1, 10)}),
         (
             within_two("pod"),
             {"scale.pod.100.p99": found(10), "scale.pod.1000.p99": found(20)},

@@ -10,13 +10,16 @@ from nodewall.agent.grouping import Item, Shelf
 from nodewall.agent.loop import Inbox, Sighting
 from nodewall.kube.errors import ApiError, ExpiredError, ForbiddenError, SilentError, UnauthorizedError
 from nodewall.kube.http import Session
-from nodewall.kube.reflector import Change, Identity, Reflector, View
+from nodewall.kube.reflector import Change, Identity, Pace, Reflector, View
 from nodewall.kube.resource import NODE_RULE_SETS, PEER_GROUPS, Collection, single
 from nodewall.kube.wire import Decoder
 from nodewall.telemetry import metrics
 from nodewall.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+PACE = Pace(away=10.0)
+"""Of a node's two watches one looks more often whether the API server is back, and wakes the other."""
 
 
 def project(item: msgspec.Raw) -> tuple[str, Sighting]:
@@ -119,4 +122,5 @@ def reflector(
             seen(change.new)
         inbox.saw(change.new)
 
-    return Reflector(session, View(single(NODE_RULE_SETS, node), project), changed, Watching(inbox, counts))
+    view = View(single(NODE_RULE_SETS, node), project)
+    return Reflector(session, view, changed, Watching(inbox, counts), pace=PACE)

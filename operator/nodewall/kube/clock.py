@@ -47,14 +47,14 @@ LONGEST_WISH = 60.0
 """Seconds that a Retry-After is honoured up to: a proxy's "come back in an hour" must not blind us."""
 
 
-def backoff(failures: int, chance: float, wish: float | None = None) -> float:
-    """Seconds to wait after so many failures in a row (1 or more): 0.5 doubling to 30, less up to a half by chance.
+def backoff(failures: int, chance: float, wish: float | None = None, most: float = LAST_DELAY) -> float:
+    """Seconds to wait after so many failures in a row (1 or more): 0.5 doubling to ``most``, less up to half.
 
     Thousands of agents lose the same API server at the same instant: chance keeps them from coming back as one.
     A Retry-After only ever lengthens the wait.
     """
     steps = min(failures - 1, 10)  # beyond, the power only grows for nothing
-    delay = min(FIRST_DELAY * 2.0**steps, LAST_DELAY) * (1 - chance / 2)
+    delay = min(FIRST_DELAY * 2.0**steps, most) * (1 - chance / 2)
     return max(delay, min(wish or 0.0, LONGEST_WISH))
 
 

@@ -26,7 +26,7 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from nodewall.api import shallow
-from nodewall.kube.clock import Breath, Clock, SystemClock, backoff, sleep_unless
+from nodewall.kube.clock import LAST_DELAY, Breath, Clock, SystemClock, backoff, sleep_unless
 from nodewall.kube.errors import (
     ApiError,
     BadAnswerError,
@@ -89,11 +89,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. ``watch`` is asked of the server, and jittered by a fifth."""
+    """Seconds. ``watch`` is asked of the server, and jittered by a fifth; ``away`` is the longest back-off while nobody
+    answers.
+    """
 
     watch: float = 300.0
     relist: float = 1800.0
     absent: float = 10.0
+    away: float = LAST_DELAY
     page_size: int = PAGE_SIZE
 
 
@@ -273,9 +276,11 @@ class Reflector(Generic[K, V]):
         self._doubt = True
         # The server took the watch and has answered nothing wrong: the kind may only be quiet. See the module.
         self._failures = 1 if isinstance(error, SilentError) else self._failures + 1
-        delay = backoff(self._failures, self._clock.chance(), error.retry_after)
+        gone = isinstance(error, UnreachableError)
+        most = self._pace.away if gone else LAST_DELAY
+        delay = backoff(self._failures, self._clock.chance(), error.retry_after, most)
         self._observer.failed(self._collection, error, delay)
-        if isinstance(error, UnreachableError):
+        if gone:
             await sleep_unless(self._clock, delay, self._session.back)
         else:
             await self._clock.sleep(delay)
