@@ -34,6 +34,18 @@ async def test_a_pace_of_its_own_is_for_a_server_that_does_not_answer() -> None:
         await until(lambda: mirror.seen.delays[-1] >= 15.0)
 
 
+async def test_a_server_that_is_not_ready_yet_is_asked_again_soon() -> None:
+    async with FakeApi() as api, mirrored(api) as mirror:
+        await watching(api, mirror)
+        await api.refuse_connections()
+        await until(lambda: len(mirror.seen.delays) > 9)
+        assert mirror.seen.delays[-1] >= 15.0
+        api.fail("list", Refuse(429, "storage is (re)initializing"))
+        await api.listen()
+        await until(lambda: isinstance(mirror.seen.failures[-1], ThrottledError))
+        assert mirror.seen.delays[-1] <= 2.0
+
+
 async def test_after_news_the_delays_begin_anew() -> None:
     async with FakeApi() as api:
         crowd(api)

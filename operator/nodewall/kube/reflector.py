@@ -121,6 +121,11 @@ SHORT_LIFE = 1.0
 """Seconds: a watch that the server ended sooner, and that brought nothing, counts as a failure."""
 
 
+STARTING = 2
+"""Failures at most that count of a server that was gone when it answers again, though with an error: it says that it is
+not ready yet ("storage is (re)initializing"), and will be in a second or two."""
+
+
 class Reflector(Generic[K, V]):
     """Mirrors a collection into ``objects`` until ``run`` is cancelled. One event loop, one ``run``.
 
@@ -144,6 +149,7 @@ class Reflector(Generic[K, V]):
         self._version = ""  # "" = list first
         self._doubt = False  # the server may not be where it was when the watch ended
         self._failures = 0  # in a row
+        self._gone = False  # the last of them: nobody answered
         self._events = 0
         self._listed_at = float("-inf")
         self.objects: Mapping[K, V] = MappingProxyType(self._objects)
@@ -274,9 +280,12 @@ class Reflector(Generic[K, V]):
         if isinstance(error, START_OVER):
             self._version = ""
         self._doubt = True
+        gone = isinstance(error, UnreachableError)
+        if self._gone and not gone:
+            self._failures = min(self._failures, STARTING)
+        self._gone = gone
         # The server took the watch and has answered nothing wrong: the kind may only be quiet. See the module.
         self._failures = 1 if isinstance(error, SilentError) else self._failures + 1
-        gone = isinstance(error, UnreachableError)
         most = self._pace.away if gone else LAST_DELAY
         delay = backoff(self._failures, self._clock.chance(), error.retry_after, most)
         self._observer.failed(self._collection, error, delay)
