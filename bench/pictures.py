@@ -58,7 +58,8 @@ def packet(results: Results, what: str, title: str, sizes: Sequence[int]) -> str
         "iptables, linear": line(".iptables", "baseline"),
     }
     x, y = _spans(lines)
-    return draw("Processor time of a short connection in the node", at(title, x), linear("us per connection", y), lines)
+    words = "Processor time of a short connection in the router"
+    return draw(words, at(title, x), linear("us per connection", y), lines)
 
 
 def latency(samples: Mapping[str, Mapping[str, Sequence[float]]]) -> str:

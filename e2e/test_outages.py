@@ -34,7 +34,7 @@ RULE_SETS = ("nodewall.io/v1alpha1", "NodeRuleSet")
 QUICK, LONG = 3.0, 600.0
 """Seconds for which the API server is away."""
 BACK = 60.0
-"""Seconds within which everybody has found the API server again: they wait 30 seconds between two tries at most, and the agents 10."""
+"""Seconds within which everybody has found the API server again: they wait 30 seconds between two tries at most."""
 
 
 @pytest.fixture
