@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+import pytest
+
 from nodewall.compile.settings import Settings
 from nodewall.controller.main import Controller, Listing
+from nodewall.kube.errors import UnreachableError
 from nodewall.kube.http import Session, Timeouts, connect
 from nodewall.kube.resource import (
     CLUSTER_EXTENDED_NETWORK_POLICIES,
@@ -15,6 +18,7 @@ from nodewall.kube.resource import (
     NODE_RULE_SETS,
     NODES,
     PODS,
+    Collection,
 )
 from nodewall.telemetry import metrics
 from nodewall.telemetry.events import Reporter
@@ -83,7 +87,11 @@ async def test_mirrors_that_wait_for_the_server_are_told_by_who_got_the_lease() 
     async with FakeApi() as api:
         furnish(api)
         async with replica(api) as other:
-            back = other.session.back
+            await api.refuse_connections()
+            with pytest.raises(UnreachableError) as caught:
+                await other.session.version_of(Collection(NODES))
+            back = caught.value.back
+            assert back
             other.lead(False)
             assert not back.is_set()
             other.lead(True)

@@ -1,12 +1,25 @@
 """Failures are repeated ever more slowly, as the server wishes, and never cost the state."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
 import pytest
 
-from nodewall.kube.errors import ApiError, ForbiddenError, ServerError, ThrottledError, UnauthorizedError
-from nodewall.kube.reflector import Pace
-from nodewall.kube.resource import PODS
+from nodewall.kube.errors import (
+    ApiError,
+    Call,
+    ForbiddenError,
+    ServerError,
+    ThrottledError,
+    UnauthorizedError,
+    UnreachableError,
+)
+from nodewall.kube.http import Page, Session
+from nodewall.kube.reflector import Pace, Reflector
+from nodewall.kube.resource import PODS, Collection
 from tests.kube.fake_api import FakeApi, Garble, Refuse, pod
-from tests.kube.mirroring import BIG, appears, crowd, mirrored, until, watching
+from tests.kube.mirroring import ALL_PODS, BIG, QuickClock, Recorder, appears, crowd, mirrored, until, watching
 
 
 async def test_the_delay_doubles_to_half_a_minute() -> None:
@@ -28,8 +41,8 @@ async def test_a_pace_of_its_own_is_for_a_server_that_does_not_answer() -> None:
         await until(lambda: len(mirror.seen.delays) > 9)
         assert min(mirror.seen.delays[4:]) >= 1.0
         assert max(mirror.seen.delays) <= 2.0
-        await api.listen()
         api.fail("list", Refuse(500), times=9)
+        await api.listen()
         await until(lambda: isinstance(mirror.seen.failures[-1], ServerError))
         await until(lambda: mirror.seen.delays[-1] >= 15.0)
 
@@ -43,7 +56,30 @@ async def test_a_server_that_is_not_ready_yet_is_asked_again_soon() -> None:
         api.fail("list", Refuse(429, "storage is (re)initializing"))
         await api.listen()
         await until(lambda: isinstance(mirror.seen.failures[-1], ThrottledError))
-        assert mirror.seen.delays[-1] <= 2.0
+        assert 1.0 <= mirror.seen.delays[-1] <= 2.0
+
+
+class Flapping:
+    """A session whose every other request is answered, with a refusal."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def pages(self, _collection: Collection, _size: int) -> AsyncIterator[Page]:
+        self.asked += 1
+        if self.asked:
+            raise (UnreachableError if self.asked % 2 else ThrottledError)(Call("list", "pods"), "not now")
+        yield Page([], "1", first=True)
+
+
+async def test_a_server_that_answers_every_other_time_is_asked_ever_more_seldom() -> None:
+    """It is not ready yet only once; else thousands of agents would ask an overloaded one every two seconds."""
+    seen = Recorder()
+    reflector = Reflector(cast(Session, Flapping()), ALL_PODS, lambda _: None, seen, clock=QuickClock())
+    task = asyncio.create_task(reflector.run())
+    await until(lambda: len(seen.delays) > 15)
+    task.cancel()
+    assert min(seen.delays[8:]) >= 15.0
 
 
 async def test_after_news_the_delays_begin_anew() -> None:

@@ -22,6 +22,7 @@
 ``permanent`` says that the same request will fail again, whatever the time. Everything else is worth a retry.
 """
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -61,7 +62,15 @@ class ApiError(NodewallError):
 
 
 class UnreachableError(ApiError):
-    """Nothing answered, or the answer broke off. Whether a write was done is unknown."""
+    """Nothing answered, or the answer broke off. Whether a write was done is unknown.
+
+    ``back`` is set once the server has served somebody else of the same session, after a time in which it served none;
+    None when it did answer this time.
+    """
+
+    def __init__(self, call: Call, message: str, *, back: asyncio.Event | None = None) -> None:
+        super().__init__(call, message)
+        self.back = back
 
 
 class SilentError(UnreachableError):

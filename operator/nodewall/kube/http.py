@@ -52,7 +52,8 @@ class Timeouts:
     watch_grace: float = 30.0
     """How much longer than it was asked a watch may last before we end it ourselves."""
     away: float = 5.0
-    """A server that has served nobody for so long, and then does, is back."""
+    """A server that left a request without an answer, and has begun to serve none for so long, is back with the next
+    that it serves. One that serves some all the while is not: its clients would wake each other for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +111,10 @@ class Session:
     def __init__(self, http: aiohttp.ClientSession, credentials: Credentials, timeouts: Timeouts) -> None:
         self._http, self._credentials, self._timeouts = http, credentials, timeouts
         self._back, self._served_at = asyncio.Event(), time.monotonic()
-
-    @property
-    def back(self) -> asyncio.Event:
-        """Will be set when the server serves one of this session's requests after a time in which it served none.
-
-        Who found it gone need not wait out a back-off of their own then. A server that serves some requests all the
-        time and not others is not back: its clients would wake each other for ever.
-        """
-        return self._back
+        self._gone = False  # a request has had no answer since the last that was served
 
     def is_back(self) -> None:
-        """Told by who knows it from elsewhere."""
+        """Whoever waits because nobody answered need not any more. Told also by who knows it from elsewhere."""
         self._back.set()
         self._back = asyncio.Event()
 
@@ -263,6 +256,7 @@ class Session:
     @asynccontextmanager
     async def _answer(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, when it is a success; read it inside, so that a connection that breaks off is our error too."""
+        back: asyncio.Event | None = self._back  # of now: it may come back while this very request waits in vain
         try:
             try:
                 response = await self._send(request)
@@ -271,11 +265,13 @@ class Session:
                     raise
                 response = await self._send(request)
             async with response:
+                back = None
                 yield response
         except aiohttp.SocketTimeoutError as error:
             raise SilentError(request.call, f"no byte from {self._credentials.server} for too long") from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise UnreachableError(request.call, f"{self._credentials.server}: {_told(error)}") from error
+            self._gone |= back is not None
+            raise UnreachableError(request.call, f"{self._credentials.server}: {_told(error)}", back=back) from error
 
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         token = self._credentials.token.read()
@@ -298,7 +294,8 @@ class Session:
 
     def _served(self) -> None:
         before, self._served_at = self._served_at, time.monotonic()
-        if self._served_at - before >= self._timeouts.away:
+        gone, self._gone = self._gone, False
+        if gone and self._served_at - before >= self._timeouts.away:
             self.is_back()
 
     def _request_timeout(self) -> aiohttp.ClientTimeout:

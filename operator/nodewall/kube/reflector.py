@@ -122,8 +122,8 @@ SHORT_LIFE = 1.0
 
 
 STARTING = 2
-"""Failures at most that count of a server that was gone when it answers again, though with an error: it says that it is
-not ready yet ("storage is (re)initializing"), and will be in a second or two."""
+"""Failures at most that count of a server that was gone when it answers for the first time, though with an error: it is
+not ready yet ("storage is (re)initializing"), and may be in a second or two. Once until something succeeds."""
 
 
 class Reflector(Generic[K, V]):
@@ -150,6 +150,7 @@ class Reflector(Generic[K, V]):
         self._doubt = False  # the server may not be where it was when the watch ended
         self._failures = 0  # in a row
         self._gone = False  # the last of them: nobody answered
+        self._started = False  # one of them was the first answer of a server that was gone
         self._events = 0
         self._listed_at = float("-inf")
         self.objects: Mapping[K, V] = MappingProxyType(self._objects)
@@ -209,7 +210,8 @@ class Reflector(Generic[K, V]):
     async def _mirror_absence(self) -> None:
         await self._drop_all_but(set())
         self._touch()
-        self.absent, self._failures = True, 0
+        self.absent = True
+        self._succeed()
         self.synced.set()
         self._observer.absent(self._collection)
         await self._clock.sleep(self._pace.absent * (0.5 + self._clock.chance()))
@@ -233,7 +235,7 @@ class Reflector(Generic[K, V]):
             await self._watch(seconds)
         finally:
             if self._events != before:
-                self._failures = 0
+                self._succeed()
         await self._resume(self._clock.monotonic() - started, seconds, fruitful=self._events != before)
 
     async def _is_lost(self) -> bool:
@@ -252,7 +254,10 @@ class Reflector(Generic[K, V]):
     async def _resume(self, lived: float, seconds: float, *, fruitful: bool) -> None:
         """The server ended the watch. Near the time that we asked for, that means nothing."""
         self._doubt = lived < 0.9 * seconds
-        self._failures = 0 if fruitful or lived >= SHORT_LIFE else self._failures + 1
+        if fruitful or lived >= SHORT_LIFE:
+            self._succeed()
+        else:
+            self._failures, self._gone = self._failures + 1, False
         if self._clock.monotonic() - self._listed_at >= self._pace.relist:
             self._version = ""
         self._observer.resumed(self._collection)
@@ -281,18 +286,22 @@ class Reflector(Generic[K, V]):
             self._version = ""
         self._doubt = True
         gone = isinstance(error, UnreachableError)
-        if self._gone and not gone:
-            self._failures = min(self._failures, STARTING)
+        if self._gone and not gone and not self._started:
+            self._failures, self._started = min(self._failures, STARTING), True
         self._gone = gone
         # The server took the watch and has answered nothing wrong: the kind may only be quiet. See the module.
         self._failures = 1 if isinstance(error, SilentError) else self._failures + 1
         most = self._pace.away if gone else LAST_DELAY
         delay = backoff(self._failures, self._clock.chance(), error.retry_after, most)
         self._observer.failed(self._collection, error, delay)
-        if gone:
-            await sleep_unless(self._clock, delay, self._session.back)
+        if isinstance(error, UnreachableError) and error.back:
+            await sleep_unless(self._clock, delay, error.back)
         else:
             await self._clock.sleep(delay)
+
+    def _succeed(self) -> None:
+        """What fails from now on is the first that does."""
+        self._failures, self._gone, self._started = 0, False, False
 
     def _touch(self) -> None:
         self.last_contact = self._clock.monotonic()
