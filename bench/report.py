@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from bench import pictures
 from bench.bench_latency import BALLAST
-from bench.bench_packet import PEERS, PODS, POLICIES
+from bench.bench_packet import BUILDS, PEERS, PODS, POLICIES
 from bench.bench_update import SHAPES
 from bench.goals import GOALS
 from bench.pictures import RESULTS, ROOT, SAMPLES, Results
@@ -54,6 +54,16 @@ class Measured:
         """How much more than the baseline, in percent."""
         ratio = self.results[name]["ratio"] if name in self.results else None
         return "-" if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+
+    def builds(self, name: str) -> str:
+        """The share of each build of the roads, least first."""
+        samples = self.samples.get(name)
+        if not samples or not samples["baseline"]:
+            return ""
+        ratios = [mine / other for mine, other in zip(samples["ours"], samples["baseline"], strict=True)]
+        each = len(ratios) // BUILDS
+        shares = sorted(median(ratios[start : start + each]) - 1 for start in range(0, len(ratios), each))
+        return f" ({' '.join(f'{100 * share:+.1f}' for share in shares)})"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -127,7 +137,8 @@ def _packet(kind: str) -> Callable[[Measured], str]:
             name = f"{kind}.{scene}"
             others = [measured.cell(f"{name}.{layout}", "baseline") for layout in OTHERS.values()]
             least = [measured.cell(f"{name}.none", "baseline"), measured.cell(name, "baseline")]
-            return [scene, *least, measured.cell(name), measured.share(name), *others, measured.share(f"{name}.check")]
+            shares = [f"{measured.share(each)}{measured.builds(each)}" for each in (name, f"{name}.check")]
+            return [scene, *least, measured.cell(name), shares[0], *others, shares[1]]
 
         head = ("", "no rules", "conntrack", "nodewall", "over conntrack", *OTHERS, "noise")
         return table(head, _rows(row, SCENES))

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from socket import AF_NETLINK, SOCK_RAW, if_nametoindex, socket
 from struct import pack, unpack_from
 
@@ -93,14 +94,16 @@ def windows(driven: Sequence[Road], burst: Burst, count: int, denied: int = 0) -
 
 def in_turns(drives: Mapping[str, Callable[[], int]], count: int) -> dict[str, list[int]]:
     """What each returns, in nanoseconds, and what the kernel puts off meanwhile; ``count`` times, in turns, after one
-    that warms up.
+    that warms up. The order changes from turn to turn: who comes after whom finds another cache.
     """
     found: dict[str, list[int]] = {name: [] for name in drives}
+    order, dice = list(drives.items()), Random(count)  # noqa: S311 - the same in each run
     with _on_one_cpu() as put_off:
         for drive in drives.values():
             drive()
         for _ in range(count):
-            for name, drive in drives.items():
+            dice.shuffle(order)
+            for name, drive in order:
                 before = put_off()
                 spent = drive()
                 found[name].append(spent + put_off() - before)

@@ -37,6 +37,12 @@ def test_the_spread_stands_behind_the_median() -> None:
     assert measured.cell("large.x", "baseline") == measured.cell("missing") == "-"
 
 
+def test_the_shares_of_the_builds_stand_behind_that_of_all() -> None:
+    samples = {"packet.x": {"ours": [13, 12, 11, 10, 10, 11], "baseline": [10] * 6}}
+    assert replace(EMPTY, samples=samples).builds("packet.x") == " (+5.0 +5.0 +25.0)"
+    assert EMPTY.builds("packet.x") == ""
+
+
 def test_a_block_that_nobody_writes_is_an_error() -> None:
     with pytest.raises(KeyError):
         filled("<!-- begin nothing -->\n<!-- end -->\n", EMPTY)
