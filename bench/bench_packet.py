@@ -1,7 +1,7 @@
 """What a new connection costs the node that judges it, beside other ways to judge it and none at all.
 
-In processor time. `connection.*` is a short connection with the sockets at both ends, `packet.*` its nine packets alone
-and `syn.*` the first of them, which is the one that walks the rules: what the router does with them, and no socket.
+In processor time. `connection.*` is a short connection with the sockets at both ends, `packet.*` nine packets that make
+one and `syn.*` the first of them, which is the one that walks the rules: what the router does, and no socket.
 """
 
 from collections import defaultdict

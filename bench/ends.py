@@ -13,9 +13,8 @@ from bench.frames import ANSWER, REQUEST, Flow
 from bench.road import CLIENTS, SERVERS, Road
 from e2e import netns
 from e2e.waiting import until
-from tests.kernel.router import PEER_MAC, ROUTER_MAC, WORLD
+from tests.kernel.router import HOP4, PEER_MAC, ROUTER_MAC, WORLD
 
-_GATEWAY = "169.254.1.1"
 _PATIENCE = pack("@ll", 2, 0)
 """struct timeval, for the kernel: a limit of Python's own would ask it twice for everything."""
 _SYSCTLS = {
@@ -98,8 +97,8 @@ def _settle(around: str, name: str, link: str, addresses: Sequence[str]) -> None
     arrival = [
         f"link set {link} address {PEER_MAC}",
         f"link set {link} up",
-        f"neighbour add {_GATEWAY} lladdr {ROUTER_MAC} dev {link} nud permanent",
-        f"route add default via {_GATEWAY} dev {link} onlink",
+        f"neighbour add {HOP4} lladdr {ROUTER_MAC} dev {link} nud permanent",
+        f"route add default via {HOP4} dev {link} onlink",
     ]
     netns.batch(name, [*(f"address add {each}/32 dev lo" for each in addresses), *arrival])
 

@@ -24,7 +24,7 @@ ROUTER_MAC = "02:00:00:00:00:01"
 PEER_MAC = "02:00:00:00:00:02"
 """Of no link at all: what is sent to it is seen by packet sockets and ignored by the IP stack."""
 
-_HOP4, _HOP6 = "169.254.1.1", "fe80::1"
+HOP4, _HOP6 = "169.254.1.1", "fe80::1"
 _SYSCTLS = {
     "ipv4/ip_forward": 1,
     "ipv6/conf/all/forwarding": 1,
@@ -93,20 +93,20 @@ def _link(link: str, around: str) -> list[str]:
         f"link add {link} address {ROUTER_MAC} type veth peer name {link} netns {around}",
         f"link set {link} addrgenmode none",  # as many networks do: no link-local route back to a pod
         f"link set {link} up",
-        f"neighbour add {_HOP4} lladdr {PEER_MAC} dev {link} nud permanent",
+        f"neighbour add {HOP4} lladdr {PEER_MAC} dev {link} nud permanent",
         f"neighbour add {_HOP6} lladdr {PEER_MAC} dev {link} nud permanent",
     ]
 
 
 def _last() -> list[str]:
     return [
-        f"route add default via {_HOP4} dev {WORLD} onlink",
+        f"route add default via {HOP4} dev {WORLD} onlink",
         f"route add default via {_HOP6} dev {WORLD} onlink",
     ]
 
 
 def _route(verb: str, address: str, link: str) -> str:
-    return f"route {verb} {_host(address)} via {_HOP6 if ':' in address else _HOP4} dev {link} onlink"
+    return f"route {verb} {_host(address)} via {_HOP6 if ':' in address else HOP4} dev {link} onlink"
 
 
 def _host(address: str) -> str:

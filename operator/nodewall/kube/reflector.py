@@ -90,7 +90,7 @@ class Observer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds. ``watch`` is asked of the server, and jittered by a fifth; ``away`` is the longest back-off while nobody
-    answers.
+    answers, or not to the end.
     """
 
     watch: float = 300.0
